@@ -1,0 +1,98 @@
+/* socket.h - the frames of the node's local socket (docs/socket.md fixes every byte and the legal replies).
+ *
+ * Process: node and front ends.
+ * Thread:  pure functions.
+ * Errors:  -EBADMSG for bytes that lie, -EPROTONOSUPPORT for another protocol version.
+ * Memory:  decoding borrows.
+ * Units:   bytes.
+ *
+ * Head, little-endian:  0 u32 length of what follows it   4 u8 type   5 u8 zero   6 u16 zero   8 u64 tag
+ * The tag is the asker's number for a request and stands in its one reply; 0 in notices. */
+#ifndef PROTO_SOCKET_H
+#define PROTO_SOCKET_H
+
+#include "base/bytes.h"
+#include "base/slice.h"
+#include "store/command.h"
+
+#define SOCKET_VERSION 1
+#define SOCKET_HEAD_BYTES 16
+#define SOCKET_FRAME_MAX_BYTES (COMMAND_MAX_BYTES + 4096) /* an answer can be larger: see below */
+#define SOCKET_ANSWER_MAX_BYTES (64 * 1024 * 1024)        /* a txn's answer with ranges in it */
+
+enum socket_type {           /* from      legal replies */
+    SOCKET_HELLO = 1,        /* client    WELCOME, REFUSED (then closed); first frame, once */
+    SOCKET_WELCOME = 2,      /* node */
+    SOCKET_REFUSED = 3,      /* node      text says why; the node closes */
+    SOCKET_PROPOSE = 4,      /* client    PROPOSED; payload: one encoded command */
+    SOCKET_PROPOSED = 5,     /* node */
+    SOCKET_BARRIER = 6,      /* client    BARRIER_DONE; empty */
+    SOCKET_BARRIER_DONE = 7, /* node */
+    SOCKET_NOTICE = 8,       /* node      unasked: (epoch, revision) is readable */
+    SOCKET_LEADER = 9,       /* node      unasked: leader and term; leader 0: none, waits were failed */
+    SOCKET_STATUS = 10,      /* client    STATUS_REPLY; empty */
+    SOCKET_STATUS_REPLY = 11, /* node     JSON text, for tools and .quorumfs/ */
+};
+
+struct socket_hello {
+    uint32_t version;
+    struct slice program; /* "quorumctl", for the node's log and metrics */
+    uint32_t pid;
+};
+
+struct socket_welcome {
+    uint32_t version;
+    uint64_t cluster_id, member_id, leader, term, epoch;
+    int64_t revision;
+    uint64_t heartbeat_ms, election_ms;
+    struct slice name;      /* of the member */
+    struct slice store_dir; /* absolute */
+};
+
+struct socket_proposed {
+    uint16_t status;
+    int64_t revision;
+    uint64_t term;
+    struct slice body;
+};
+
+struct socket_barrier_done {
+    uint16_t status;
+    uint64_t epoch, term;
+    int64_t revision;
+};
+
+struct socket_notice {
+    uint64_t epoch;
+    int64_t revision;
+};
+
+struct socket_leader {
+    uint64_t leader, term;
+};
+
+struct socket_head {
+    uint32_t payload_bytes;
+    uint8_t type;
+    uint64_t tag;
+};
+
+/* Head of the frame at the start of in: 1 with a head, 0 when more bytes are needed, -EBADMSG. limit: of the payload. */
+int socket_head_decode(struct slice in, uint32_t limit_bytes, struct socket_head *ret_head);
+/* Appends head and payload. */
+void socket_frame(struct bytes *out, uint8_t type, uint64_t tag, struct slice payload);
+
+void socket_hello_encode(const struct socket_hello *m, struct bytes *out);
+int socket_hello_decode(struct slice in, struct socket_hello *ret_m);
+void socket_welcome_encode(const struct socket_welcome *m, struct bytes *out);
+int socket_welcome_decode(struct slice in, struct socket_welcome *ret_m);
+void socket_proposed_encode(const struct socket_proposed *m, struct bytes *out);
+int socket_proposed_decode(struct slice in, struct socket_proposed *ret_m);
+void socket_barrier_done_encode(const struct socket_barrier_done *m, struct bytes *out);
+int socket_barrier_done_decode(struct slice in, struct socket_barrier_done *ret_m);
+void socket_notice_encode(const struct socket_notice *m, struct bytes *out);
+int socket_notice_decode(struct slice in, struct socket_notice *ret_m);
+void socket_leader_encode(const struct socket_leader *m, struct bytes *out);
+int socket_leader_decode(struct slice in, struct socket_leader *ret_m);
+
+#endif

@@ -1,0 +1,121 @@
+/* node.h - one member of a cluster: Raft's core, the log, the state machine, proposals and reads, driven by
+ * events. What quorumfsd runs and what the simulation runs.
+ *
+ * Process: node (the simulation has several in one process: no globals).
+ * Thread:  all functions and callbacks on the loop thread.
+ * Errors:  negative errno from node_open; afterwards a fatal fault is told once by on_fatal and the
+ *          node does nothing more. Requests end with a status.
+ * Memory:  requests are embedded by the caller and belong to the node from the call to their done().
+ * Units:   milliseconds; indexes and revisions from 1. */
+#ifndef RAFT_NODE_H
+#define RAFT_NODE_H
+
+#include "base/list.h"
+#include "base/logger.h"
+#include "base/slice.h"
+#include "base/status.h"
+#include "raft/disk.h"
+#include "raft/env.h"
+#include "store/store.h"
+
+#define NODE_MAX_MEMBERS 64
+
+struct node;
+
+struct node_member {
+    uint64_t id;
+    const char *name;     /* "" while unknown (publishing it is a command) */
+    const char *peer_url; /* comma-separated if there are several; the address in the core's configuration */
+    bool voter;
+};
+
+struct node_config {
+    uint64_t id, cluster_id;
+    const char *name;
+    const struct node_member *members; /* of a new cluster, itself included: every node bootstraps with the same */
+    size_t n_members;
+    uint64_t heartbeat_ms, election_ms;
+    uint64_t proposal_timeout_ms; /* 0: 5000 + 2 * election, as etcd has it */
+    const char *store_dir;        /* absolute; the environment lives outside the disk table */
+    unsigned store_flags;         /* STORE_NOSYNC in the simulation */
+    size_t store_map_bytes;       /* 0: the store's default */
+    uint64_t log_segment_bytes, log_cache_bytes; /* 0: the log's defaults */
+    const struct logger *logger;     /* may be NULL */
+};
+
+struct node_callbacks {
+    void *ctx;
+    /* (epoch, revision) of the store went up and is readable. After the done() of the requests that did it. */
+    void (*on_revision)(void *ctx, uint64_t epoch, int64_t revision);
+    /* leader 0: there has been none for three election timeouts; waiting requests have been failed. */
+    void (*on_leader)(void *ctx, uint64_t leader, uint64_t term);
+    void (*on_fatal)(void *ctx, int error, const char *text);
+};
+
+/* Opens log and store, bootstraps a new data directory, recovers an old one. text explains a failure. */
+int node_open(const struct node_config *config, const struct disk *disk, const struct clock *clock,
+              const struct network *network, const struct workers *workers, const struct node_callbacks *callbacks,
+              struct node **ret_node, char *ret_text, size_t text_size);
+/* Feeds the start event; call when the network can send. */
+int node_start(struct node *n);
+/* Fails what waits with STATUS_STOPPED and frees; all work must have been drained (done() called). A leader
+ * should be asked to node_transfer() first. */
+void node_close(struct node *n);
+bool node_is_idle(const struct node *n); /* no work item is out */
+
+void node_timer(struct node *n);
+/* A frame from an authenticated peer; damage in it is that peer's fault: -EBADMSG, close the connection. */
+int node_receive(struct node *n, uint64_t from, uint8_t type, struct slice payload);
+void node_peer_connected(struct node *n, uint64_t peer);
+/* The connection to peer broke. A leader's death is noticed here before its silence is. */
+void node_peer_disconnected(struct node *n, uint64_t peer);
+
+/* Proposes one encoded command (proto/command.h; the node fills in origin, request and, when 0, time). Ends exactly
+ * once, always with done(): within the deadline with a result, a definite refusal (nothing will happen)
+ * or, for TIMEOUT, LEADER_CHANGED and STOPPED, an unknown outcome: it may still be applied. */
+struct node_proposal {
+    uint8_t *take_command; /* malloc'ed; the node frees it */
+    size_t command_len;
+    uint64_t deadline_ms;  /* by clock.now_ms; 0: the configured timeout from now */
+    void (*done)(struct node_proposal *p, uint16_t status, int64_t revision, struct slice body);
+    struct list link;      /* the node's from here on */
+    uint64_t request, at_index;
+    int state;
+};
+void node_propose(struct node *n, struct node_proposal *p);
+/* Nobody waits any more: done() is not called, the outcome stays unknown. */
+void node_proposal_cancel(struct node *n, struct node_proposal *p);
+
+/* Ends with OK when everything that was acknowledged anywhere before the call is readable here. */
+struct node_barrier {
+    uint64_t deadline_ms;
+    void (*done)(struct node_barrier *b, uint16_t status, uint64_t epoch, int64_t revision);
+    struct list link;
+    uint64_t round, read_index;
+    int state;
+};
+void node_barrier(struct node *n, struct node_barrier *b);
+void node_barrier_cancel(struct node *n, struct node_barrier *b);
+
+/* Asks the leader (this node) to hand over; best effort, ends by itself within an election timeout. */
+void node_transfer(struct node *n);
+
+struct node_status {
+    uint64_t id, cluster_id, leader, term; /* leader 0: none known */
+    uint64_t last_index, commit_index, applied_index, synced_index;
+    uint64_t epoch;
+    int64_t revision;
+    bool is_leader, has_quorum;
+    size_t n_members;
+    struct node_member_status {
+        struct node_member member;
+        bool connected;        /* this node's own connection */
+        uint64_t match_index;  /* as the leader knows it; 0 elsewhere */
+    } members[NODE_MAX_MEMBERS];
+    uint64_t proposals_waiting, barriers_waiting;
+};
+/* Strings live until the next change of membership: use them at once. */
+void node_status(const struct node *n, struct node_status *ret_status);
+struct store *node_store(struct node *n);
+
+#endif

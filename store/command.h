@@ -1,0 +1,250 @@
+/* command.h - the commands that nodes agree on, decoded: what proto/ reads and writes, what
+ * store_apply() executes, and what comes back.
+ *
+ * Process: any; only structures here, so proto/ may include it (docs/decisions/001).
+ * Thread:  values.
+ * Errors:  a result carries a status, see base/status.h.
+ * Memory:  slices and arrays borrow: from the encoded bytes, or from the arena that decoded them.
+ * Units:   revisions count from 1; time in nanoseconds since 1970 by the proposer's clock.
+ *
+ * The KV commands have the meaning of etcd's messages of the same name (api/v3 etcdserverpb). The file
+ * commands are ours: each takes at most one revision. Apply never looks at a clock or a random source:
+ * all of that came with the command. */
+#ifndef STORE_COMMAND_H
+#define STORE_COMMAND_H
+
+#include "base/slice.h"
+#include "base/status.h"
+
+/* Limits (docs/limits.md). A key or path in bytes, after any name mapping. */
+#define KEY_MAX_BYTES 16384
+#define REQUEST_MAX_BYTES (1536 * 1024)     /* etcd's --max-request-bytes default: for one KV request */
+#define FILE_MAX_BYTES (8 * 1024 * 1024)    /* content of one file through a mount, --max-file-bytes */
+#define COMMAND_MAX_BYTES (FILE_MAX_BYTES + 64 * 1024) /* one encoded command, whatever its kind */
+#define TXN_MAX_OPS 128                     /* etcd's --max-txn-ops default */
+#define TXN_MAX_DEPTH 16
+#define RENAME_MAX_KEYS 10000
+#define RENAME_MAX_BYTES (64 * 1024 * 1024)
+
+/* Numbers are in every log: never reuse or renumber. A kind that a node does not know stops it. */
+enum command_kind {
+    COMMAND_NOOP = 1, /* a new leader's first entry; takes no revision */
+    COMMAND_PUT = 2,
+    COMMAND_DELETE_RANGE = 3,
+    COMMAND_TXN = 4,
+    COMMAND_COMPACT = 5,
+    COMMAND_LEASE_GRANT = 6,
+    COMMAND_LEASE_REVOKE = 7,
+    COMMAND_MEMBER_PUBLISH = 16, /* a member's name and client URLs; takes no revision */
+    COMMAND_ALLOC_INODES = 17,   /* a range of inode numbers for one mount; takes no revision */
+    COMMAND_FILE_WRITE = 32,   /* whole content of a regular file, created if asked */
+    COMMAND_FILE_APPEND = 33,
+    COMMAND_FILE_MKDIR = 34,
+    COMMAND_FILE_SYMLINK = 35, /* also FIFO and socket nodes: content and type say which */
+    COMMAND_FILE_UNLINK = 36,
+    COMMAND_FILE_RMDIR = 37,
+    COMMAND_FILE_RENAME = 38,
+    COMMAND_FILE_SETATTR = 39,
+};
+
+struct rev {
+    int64_t main; /* 0: none */
+    int64_t sub;
+};
+
+/* ---- KV ---- */
+
+struct op_put {
+    struct slice key, value;
+    int64_t lease;
+    bool prev_kv, ignore_value, ignore_lease;
+};
+
+struct op_delete {
+    struct slice key, range_end; /* empty end: one key; "\0": from key on, as etcd has it */
+    bool prev_kv;
+};
+
+enum sort_order { SORT_NONE, SORT_ASCEND, SORT_DESCEND };
+enum sort_target { SORT_BY_KEY, SORT_BY_VERSION, SORT_BY_CREATE, SORT_BY_MOD, SORT_BY_VALUE };
+
+struct op_range {
+    struct slice key, range_end;
+    int64_t limit;    /* 0: none */
+    int64_t revision; /* <= 0: newest */
+    enum sort_order sort_order;
+    enum sort_target sort_target;
+    bool serializable, keys_only, count_only;
+    int64_t min_mod_revision, max_mod_revision, min_create_revision, max_create_revision; /* 0: none */
+};
+
+enum compare_result { COMPARE_EQUAL, COMPARE_GREATER, COMPARE_LESS, COMPARE_NOT_EQUAL };
+enum compare_target { COMPARE_VERSION, COMPARE_CREATE, COMPARE_MOD, COMPARE_VALUE, COMPARE_LEASE };
+
+struct op_compare {
+    enum compare_result result;
+    enum compare_target target;
+    struct slice key, range_end;
+    int64_t number;     /* version, revision or lease to compare with */
+    struct slice value; /* of COMPARE_VALUE */
+};
+
+enum op_kind { OP_RANGE = 1, OP_PUT = 2, OP_DELETE = 3, OP_TXN = 4 }; /* etcd's field numbers */
+
+struct txn {
+    struct op_compare *compares;
+    struct op *success, *failure;
+    size_t n_compares, n_success, n_failure;
+};
+
+struct op {
+    enum op_kind kind;
+    union {
+        struct op_range range;
+        struct op_put put;
+        struct op_delete del;
+        struct txn *txn;
+    };
+};
+
+/* ---- files ---- */
+
+/* Attributes of a file or directory. Keys that only clientv3 ever wrote have none (has == 0). */
+enum attr_mask {
+    ATTR_MODE = 1,  /* permission bits, and in a new node the type (S_IFMT) */
+    ATTR_UID = 2,
+    ATTR_GID = 4,
+    ATTR_MTIME = 8, /* mtime_ns as given; without it a change of content takes the command's time */
+    ATTR_SIZE = 16, /* setattr only: truncate or extend with zeros to .size */
+    ATTR_INO = 32,  /* inode number given by the node at create; without it: derived from create revision */
+    ATTR_ATIME = 64, /* accepted and not kept */
+};
+
+struct attrs {
+    uint32_t has; /* enum attr_mask */
+    uint32_t mode, uid, gid;
+    int64_t mtime_ns;
+    uint64_t ino;
+    uint64_t size;
+};
+
+enum file_flags {
+    FILE_CREATE = 1,      /* make it if it is not there (with attrs) */
+    FILE_EXCLUSIVE = 2,   /* and fail with EXISTS if it is */
+    FILE_NOREPLACE = 4,   /* rename: RENAME_NOREPLACE */
+    FILE_EXCHANGE = 8,    /* rename: RENAME_EXCHANGE */
+    FILE_EXPECT_REV = 16, /* STALE unless the key's mod revision is .expect_rev */
+    FILE_WITH_VALUE = 32, /* rename of a file whose new content is not committed yet: write and move in one */
+};
+
+/* One structure for all file kinds; a kind reads what its line below says.
+ *   WRITE    path ino value attrs flags expect_rev   ino 0 with CREATE: nobody knew the name
+ *   APPEND   path ino value
+ *   MKDIR    path attrs                              EXISTS if anything has the name
+ *   SYMLINK  path value attrs                        attrs.mode says S_IFLNK, S_IFIFO, S_IFSOCK
+ *   UNLINK   path ino                                IS_DIRECTORY for a directory
+ *   RMDIR    path ino                                NOT_EMPTY, NOT_DIRECTORY
+ *   RENAME   path ino path2 ino2 flags [value attrs] ino2: who had the target's name, 0 nobody
+ *   SETATTR  path ino attrs                          of files and directories, implicit ones too
+ * An ino of 0 in WRITE without CREATE, APPEND, UNLINK, RMDIR, SETATTR means "whoever it is"; otherwise a
+ * different identity is STALE. A path is the key's bytes; a directory's has no trailing slash; a path's
+ * parent must exist ("/" always does; an implicit directory is one) or the answer is NO_ENTRY, and
+ * NOT_DIRECTORY if it is a file. */
+struct file_op {
+    struct slice path, path2, value;
+    uint64_t ino, ino2;
+    uint32_t flags; /* enum file_flags */
+    int64_t expect_rev;
+    struct attrs attrs;
+};
+
+/* ---- the command ---- */
+
+struct member_info {
+    uint64_t id;
+    struct slice name;
+    struct slice *client_urls;
+    size_t n_client_urls;
+};
+
+struct command {
+    /* envelope */
+    uint16_t kind;        /* enum command_kind */
+    uint64_t session;     /* 0: none, and then the command is never retried */
+    uint64_t sequence;    /* counts from 1 in a session, one proposal at a time */
+    uint64_t origin;      /* the member that proposed it */
+    uint64_t request;     /* that member's number for it, to find who waits */
+    struct slice user;    /* authenticated user, empty without auth */
+    uint64_t auth_revision;
+    int64_t time_ns;
+    uint32_t min_version; /* minimum cluster version, major << 16 | minor */
+    /* body */
+    union {
+        struct op_put put;
+        struct op_delete del;
+        struct txn txn;
+        struct file_op file;
+        struct member_info member;
+        struct {
+            int64_t revision;
+            bool physical;
+        } compact;
+        struct {
+            uint32_t count;
+        } alloc_inodes;
+    };
+};
+
+/* ---- what comes back ---- */
+
+struct kv {
+    struct slice key, value;
+    int64_t create_revision, mod_revision, version, lease;
+};
+
+struct range_result {
+    struct kv *kvs;
+    size_t n_kvs;
+    int64_t count; /* in range, whatever the limit */
+    bool more;
+};
+
+struct op_result {
+    enum op_kind kind;
+    union {
+        struct range_result range;
+        struct {
+            struct kv *prev_kv; /* NULL: none or not asked */
+        } put;
+        struct {
+            int64_t deleted;
+            struct kv *prev_kvs;
+            size_t n_prev_kvs;
+        } del;
+        struct txn_result *txn;
+    };
+};
+
+struct txn_result {
+    bool succeeded;
+    struct op_result *ops;
+    size_t n_ops;
+};
+
+/* status != OK: nothing was changed and nothing else is set but the revision. */
+struct result {
+    uint16_t status;
+    uint16_t kind;    /* enum command_kind: says which member of the union holds */
+    int64_t revision; /* of the store after this command */
+    union {
+        struct op_result op;     /* PUT, DELETE_RANGE */
+        struct txn_result txn;   /* TXN */
+        struct {
+            uint64_t ino;        /* of the node made or changed; first number of ALLOC_INODES */
+            uint64_t size;
+            bool changed;        /* a revision was taken */
+        } file;
+    };
+};
+
+#endif

@@ -1,0 +1,211 @@
+/* store.h - the replicated key space of one node, kept in one LMDB environment.
+ *
+ * Process: one writer (the node daemon), any number of readers in other processes of the same user or
+ *          group; one open per path per process (a second one would drop LMDB's locks).
+ * Thread:  a batch belongs to one thread at a time and there is one batch at a time; reads from any
+ *          thread, one struct store_read each, used by one thread at a time.
+ * Errors:  negative errno for what the machinery did (-EIO, -ENOSPC, -ENOMEM, -EUCLEAN for rows that lie);
+ *          a request's own outcome is a status (base/status.h). On an error nothing has changed and no
+ *          ret_ argument is written.
+ * Memory:  slices passed in are borrowed for the call. Slices handed out by reads point into the map
+ *          or into the given arena and live until the store_read ends (and the arena is reset).
+ * Units:   revisions and raft indexes count from 1, 0 is "none"; sizes in bytes; times in nanoseconds. */
+#ifndef STORE_STORE_H
+#define STORE_STORE_H
+
+#include "base/arena.h"
+#include "base/slice.h"
+#include "store/command.h"
+
+struct store;
+struct store_batch;
+struct store_read;
+
+/* ---- opening ---- */
+
+enum store_flags {
+    STORE_WRITER = 1, /* the node: creates what is missing, may begin batches */
+    STORE_NOSYNC = 2, /* batches are not synced (simulation, and later: checkpoints) */
+};
+
+struct store_options {
+    unsigned flags;       /* enum store_flags */
+    size_t map_bytes;     /* 0: the default, 16 GiB of address space; not memory, not disk */
+    uint64_t cluster_id;  /* writer: kept at creation, compared at open (-EXDEV if another's); reader: 0 */
+};
+
+/* Opens the environment of the current epoch under dir (dir/CURRENT names env.<epoch>/; see
+ * docs/disk.md). A writer creates both. -ENOENT: a reader found none yet. -EPROTONOSUPPORT: a newer
+ * format. -EXDEV: another cluster's. */
+int store_open(const char *dir, const struct store_options *options, struct store **ret_store);
+void store_close(struct store *s); /* NULL is fine */
+uint64_t store_epoch(const struct store *s);
+
+/* ---- the writer ---- */
+
+/* One LMDB transaction for any number of entries (64 MiB of changes at most, or one command). */
+int store_batch_begin(struct store *s, struct store_batch **ret_batch);
+
+/* Applies one command of the entry at index. Several commands of one entry come in order, with the same
+ * index and increasing position. Anything at or below the applied (index, position) changes nothing and
+ * yields status OK with the current revision and *ret_fresh false: raft replays its log after a restart.
+ * The result's slices live in arena, or in the map until the batch ends. */
+int store_apply(struct store_batch *b, uint64_t index, uint32_t position, const struct command *cmd,
+                struct arena *arena, struct result *ret_result, bool *ret_fresh);
+
+/* The whole entry at index, of that term, has been applied: raises the applied index. Also for entries
+ * without commands. */
+int store_batch_advance(struct store_batch *b, uint64_t index, uint64_t term);
+
+/* The last committed membership, opaque to the store; kept with its index. */
+int store_batch_set_membership(struct store_batch *b, uint64_t index, struct slice membership);
+
+/* A session's last answer, kept so that a retried proposal gets it again and changes nothing.
+ * find: 0 and *ret_found: 0 apply it, 1 the stored answer is in ret_status.. (slices until the batch
+ * ends), 2 it is neither the last nor the next sequence number (ret_status says why). */
+int store_session_find(struct store_batch *b, uint64_t session, uint64_t sequence, int *ret_found,
+                       uint16_t *ret_status, int64_t *ret_revision, struct slice *ret_body);
+/* body over SESSION_BODY_MAX_BYTES is kept as status and revision alone. */
+#define SESSION_BODY_MAX_BYTES 4096
+#define SESSION_MAX_COUNT 4096 /* past it the one used longest ago is forgotten, by applied index */
+int store_session_save(struct store_batch *b, uint64_t session, uint64_t sequence, uint16_t status,
+                       int64_t revision, struct slice body);
+
+/* Commits (and syncs, without STORE_NOSYNC). Both end the batch, also when they fail; after a failed
+ * commit the store refuses further batches with -EIO. */
+int store_batch_commit(struct store_batch *b);
+void store_batch_abort(struct store_batch *b);
+
+/* ---- reading ---- */
+
+struct store_meta {
+    uint64_t cluster_id, epoch;
+    uint64_t applied_index, applied_term;
+    int64_t revision;  /* newest; a fresh store is at 1, as in etcd */
+    int64_t compacted; /* 0: never */
+    uint64_t db_bytes, db_bytes_in_use; /* of the environment's file */
+    uint64_t membership_index;
+    struct slice membership;
+};
+
+/* A snapshot of everything at one moment. Keep it short: it pins pages. */
+int store_read_begin(struct store *s, struct store_read **ret_read);
+void store_read_end(struct store_read *r); /* NULL is fine */
+/* The same handle on a new snapshot; cheaper than end and begin. */
+int store_read_renew(struct store_read *r);
+int store_read_meta(struct store_read *r, struct store_meta *ret_meta);
+int64_t store_read_revision(const struct store_read *r);
+int64_t store_read_compacted(const struct store_read *r);
+
+/* etcd's Range, all options. *ret_status: OK, COMPACTED, FUTURE_REVISION, INVALID_SORT. The kvs stand in
+ * arena; their bytes there or in the map. max_bytes bounds what arena may grow by (0: no bound);
+ * past it status is TOO_LARGE. */
+int store_range(struct store_read *r, const struct op_range *op, struct arena *arena, size_t max_bytes,
+                struct range_result *ret_result, uint16_t *ret_status);
+
+/* The same in key order for any size: calls emit for each kv, which may return 1 to stop early (then
+ * continue later from the next key at the same op->revision). A value stands in arena, which is reset after each. */
+typedef int (*store_kv_fn)(void *ctx, const struct kv *kv);
+int store_range_each(struct store_read *r, const struct op_range *op, store_kv_fn emit, void *ctx,
+                     int64_t *ret_count, uint16_t *ret_status);
+
+/* ---- the log: every change in order ---- */
+
+enum event_kind {
+    EVENT_PUT = 1,
+    EVENT_DELETE = 2,
+    EVENT_DIR_PUT = 3,    /* mkdir, or a directory's attributes; etcd's API does not show it */
+    EVENT_DIR_DELETE = 4, /* same */
+    EVENT_RENAME = 5,     /* header of a rename: key is from, value is to; hidden from etcd's API */
+    EVENT_ATTR = 6,       /* a file's attributes alone: shown to etcd's API as a put of the same value */
+};
+
+enum event_flags {
+    EVENT_OF_RENAME = 1, /* this row belongs to the rename header before it in the same revision */
+    EVENT_CREATED = 2,   /* no live node had the name before */
+    EVENT_EXCHANGE = 4,  /* of EVENT_RENAME: the two changed places */
+};
+
+struct event {
+    enum event_kind kind;
+    uint32_t flags;
+    struct rev rev;      /* of this row */
+    struct rev prev;     /* the same key's row before it; main 0: none */
+    struct rev create;
+    int64_t version, lease;
+    int64_t time_ns;     /* the proposer's */
+    uint64_t session, sequence, origin; /* of the command */
+    struct slice key;
+    uint64_t value_len;
+    struct attrs attrs;
+};
+
+static inline bool event_is_public(const struct event *e) /* what etcd's Watch shows */
+{
+    return e->kind == EVENT_PUT || e->kind == EVENT_DELETE || e->kind == EVENT_ATTR;
+}
+
+/* Rows with from <= revision (main) in order, up to the snapshot's newest. emit returns 1 to stop.
+ * The value is not read: ask with store_event_value(). *ret_next: the main revision to go on from
+ * (whole revisions only: emit's stop takes effect after the row, and *ret_next is the row's revision if rows of it are
+ * left, so stop at a change of revision). status COMPACTED when from is at or below the compacted revision
+ * (from == compacted + 1 is fine). */
+typedef int (*store_event_fn)(void *ctx, const struct event *event);
+int store_events(struct store_read *r, int64_t from, store_event_fn emit, void *ctx, int64_t *ret_next,
+                 uint16_t *ret_status);
+
+/* One row by its revision; -ENOENT. The slices live in the map or arena. */
+int store_event_at(struct store_read *r, struct rev rev, struct arena *arena, struct event *ret_event);
+int store_event_value(struct store_read *r, const struct event *e, struct arena *arena, struct slice *ret_value);
+/* The event as etcd shows it: a kv with mod revision; a delete's has key and mod revision alone. */
+int store_event_kv(struct store_read *r, const struct event *e, struct arena *arena, struct kv *ret_kv);
+/* The key's state before the event (etcd's prev_kv); 1 if there is one, 0 if none or compacted. */
+int store_event_prev_kv(struct store_read *r, const struct event *e, struct arena *arena, struct kv *ret_kv);
+
+/* The rows of one key with from <= revision, oldest first, along the chain: cost by that key's own
+ * changes, not by the log's. At most max rows (the oldest ones); *ret_more if there are further. */
+int store_key_events(struct store_read *r, struct slice key, int64_t from, struct arena *arena, size_t max,
+                     struct event **ret_events, size_t *ret_count, bool *ret_more, uint16_t *ret_status);
+
+/* ---- the key space seen as files ---- */
+
+enum node_type { NODE_NONE, NODE_FILE, NODE_DIRECTORY };
+
+struct node_stat {
+    enum node_type type;
+    bool implicit;      /* a directory that exists only because of a key below it */
+    bool also_key;      /* the directory's own path is a key too (shown as %:value) */
+    uint64_t ino;       /* stable: given, or derived from the create revision, or from the path if implicit */
+    uint64_t size;
+    struct attrs attrs; /* what is kept; defaults are the mount's business */
+    struct rev create, mod;
+    int64_t version, lease;
+    int64_t time_ns;    /* of the last change */
+};
+
+/* Path "" or "/": the root, always a directory. *ret_stat has type NODE_NONE if there is nothing.
+ * A path that is both a key and a directory is a directory with also_key. */
+int store_stat(struct store_read *r, struct slice path, struct node_stat *ret_stat);
+/* The key's own row, for paths that are also directories (%:value) and for any raw key. */
+int store_stat_key(struct store_read *r, struct slice key, struct node_stat *ret_stat);
+/* Content as of the snapshot; -ENOENT. */
+int store_value(struct store_read *r, struct slice key, struct arena *arena, struct slice *ret_value);
+/* Content of the version that a key had at a revision; status COMPACTED, KEY_NOT_FOUND. */
+int store_value_at(struct store_read *r, struct slice key, int64_t revision, struct arena *arena,
+                   struct slice *ret_value, uint16_t *ret_status);
+
+/* One level below dir (path without trailing slash; "" is the root of keys that begin with '/'), in byte
+ * order, after the component `after` (empty: from the start). A component may be empty, "." or anything:
+ * names are mapped by the caller. emit returns 1 to stop. Cost by children, not by descendants.
+ * Reported for "/a" + "/" + component: what the component is; a key and a directory of one name is reported
+ * once with both set. A key that ends in '/' is the empty component as a key. */
+struct store_child {
+    struct slice component;
+    bool is_key, is_dir;
+};
+typedef int (*store_child_fn)(void *ctx, const struct store_child *child);
+int store_list(struct store_read *r, struct slice dir, struct slice after, store_child_fn emit, void *ctx);
+/* The keys without a leading slash (for %:bare), one level likewise; dir "" is their root. */
+int store_list_bare(struct store_read *r, struct slice dir, struct slice after, store_child_fn emit, void *ctx);
+
+#endif
