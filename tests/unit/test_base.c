@@ -16,6 +16,7 @@
 #include "base/status.h"
 
 #define crc32c crc32c_again /* for its static parts: the portable one never runs on most machines */
+uint32_t crc32c_again(uint32_t crc, const void *data, size_t len);
 #include "base/crc32c.c"
 #undef crc32c
 
