@@ -1,0 +1,3 @@
+module quorumfs.test/e2e
+
+go 1.23
