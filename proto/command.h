@@ -38,6 +38,8 @@ void command_stamp(uint8_t *encoded, uint64_t origin, uint64_t request, int64_t 
 /* The checks that need no store: key given, limits, duplicate keys in a txn, sort options. For proposers, before they
  * propose, in etcd's order and with etcd's answers; STATUS_OK or what is wrong. */
 uint16_t command_check(const struct command *cmd);
+/* The same for a range outside a txn: whoever reads asks before store_range(). */
+uint16_t command_check_range(const struct op_range *op);
 
 void result_encode(const struct result *r, struct bytes *out); /* body only; empty unless status is OK */
 int result_decode(uint16_t kind, struct slice body, struct arena *arena, struct result *ret_result);

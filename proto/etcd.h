@@ -15,12 +15,19 @@
 int etcd_put_decode(struct slice in, struct op_put *ret_op);
 int etcd_delete_decode(struct slice in, struct op_delete *ret_op);
 int etcd_range_decode(struct slice in, struct op_range *ret_op);
-int etcd_txn_decode(struct slice in, struct arena *arena, struct txn *ret_txn); /* depth bounded: -E2BIG */
+/* -E2BIG: nested deeper than TXN_MAX_DEPTH or more than TXN_DECODE_MAX_OPS compares and operations in all; the answer
+ * to that is STATUS_TOO_MANY_OPS. An operation that says nothing gets kind 0, which command_check() refuses. */
+#define TXN_DECODE_MAX_OPS 16384 /* an operation costs two bytes on the wire and some hundred decoded */
+int etcd_txn_decode(struct slice in, struct arena *arena, struct txn *ret_txn);
 int etcd_compact_decode(struct slice in, int64_t *ret_revision, bool *ret_physical);
 void etcd_put_encode(const struct op_put *op, struct bytes *out);
 void etcd_delete_encode(const struct op_delete *op, struct bytes *out);
 void etcd_range_encode(const struct op_range *op, struct bytes *out);
 void etcd_txn_encode(const struct txn *txn, struct bytes *out);
+/* What the encoders of the same name append. */
+size_t etcd_put_size(const struct op_put *op);
+size_t etcd_delete_size(const struct op_delete *op);
+size_t etcd_txn_size(const struct txn *txn);
 
 struct etcd_header {
     uint64_t cluster_id, member_id, raft_term;

@@ -77,7 +77,8 @@ struct socket_head {
     uint64_t tag;
 };
 
-/* Head of the frame at the start of in: 1 with a head, 0 when more bytes are needed, -EBADMSG. limit: of the payload. */
+/* Head of the frame at the start of in: 1 with a head (its payload may not be there yet), 0 when more bytes are
+ * needed, -EBADMSG. limit: of the payload. The type may be one that this program does not know. */
 int socket_head_decode(struct slice in, uint32_t limit_bytes, struct socket_head *ret_head);
 /* Appends head and payload. */
 void socket_frame(struct bytes *out, uint8_t type, uint64_t tag, struct slice payload);
