@@ -182,6 +182,12 @@ void command_stamp(uint8_t *encoded, uint64_t origin, uint64_t request, int64_t 
         put_le64(encoded + AT_TIME, (uint64_t)time_ns);
 }
 
+void command_set_session(uint8_t *encoded, uint64_t session, uint64_t sequence)
+{
+    put_le64(encoded + AT_SESSION, session);
+    put_le64(encoded + AT_SEQUENCE, sequence);
+}
+
 void result_encode(const struct result *r, struct bytes *out)
 {
     struct body_file_response file;

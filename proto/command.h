@@ -35,6 +35,9 @@ int command_decode_envelope(struct slice in, struct command *ret_cmd, struct sli
 /* Overwrites origin and request, and time if it is 0, in an encoded command (checked by decode_envelope before). */
 void command_stamp(uint8_t *encoded, uint64_t origin, uint64_t request, int64_t time_ns);
 
+/* Overwrites session and sequence likewise: a front end encodes before it knows the lane. */
+void command_set_session(uint8_t *encoded, uint64_t session, uint64_t sequence);
+
 /* The checks that need no store: key given, limits, duplicate keys in a txn, sort options. For proposers, before they
  * propose, in etcd's order and with etcd's answers; STATUS_OK or what is wrong. */
 uint16_t command_check(const struct command *cmd);

@@ -12,7 +12,8 @@
  * session and sequence number, until it is answered or its deadline passes: it takes effect at most once.
  * One without is never sent twice; a lost connection ends it with TIMEOUT_CONNECTION_LOST.
  * Sessions are lanes: each retried proposal occupies one of CLIENT_LANES sessions until it ends; past that
- * they queue (at most CLIENT_QUEUE_MAX, then TOO_MANY_REQUESTS at once). Proposals that depend on each other: await the first. */
+ * they queue. At most CLIENT_QUEUE_MAX requests wait, then TOO_MANY_REQUESTS at once. Proposals that depend on
+ * each other: await the first. */
 #ifndef RAFT_CLIENT_H
 #define RAFT_CLIENT_H
 
@@ -21,7 +22,8 @@
 #include "store/command.h"
 
 #define CLIENT_LANES 64
-#define CLIENT_QUEUE_MAX 65536
+#define CLIENT_QUEUE_MAX 65536                     /* requests that have not ended, of all kinds */
+#define CLIENT_QUEUE_MAX_BYTES (256 * 1024 * 1024) /* and their commands */
 
 struct client;
 
@@ -37,20 +39,24 @@ struct client_callbacks {
     void (*on_disconnected)(void *ctx);
     void (*on_revision)(void *ctx, uint64_t epoch, int64_t revision); /* ascending; some may be skipped */
     void (*on_leader)(void *ctx, uint64_t leader, uint64_t term);     /* 0: no leader */
-    void (*on_refused)(void *ctx, const char *text); /* the node does not want us; it is not tried again */
+    void (*on_refused)(void *ctx, const char *text); /* the node does not want us; it is not tried again,
+                                                      * requests end with PERMISSION_DENIED */
 };
 
 /* Never blocks; a node that is not there yet is tried again. -ENAMETOOLONG: the path does not fit a socket address. */
 int client_open(const char *socket_path, const char *program, const struct client_callbacks *callbacks,
                 struct client **ret_client);
-void client_close(struct client *c); /* ends what waits with STOPPED, calling back */
+/* Ends what waits with STOPPED, calling back. May be called from within a callback; requests made from then on
+ * are refused with -ESHUTDOWN. */
+void client_close(struct client *c);
 
 int client_fd(const struct client *c);          /* to poll; stable for the client's life (an epoll descriptor) */
 /* Milliseconds until client_process() must be called even if the descriptor is quiet; -1: not needed. */
 int client_timeout_ms(const struct client *c);
 /* Does all that is possible without blocking. */
 void client_process(struct client *c);
-/* For tools: poll and process until pred(ctx) or the deadline (CLOCK_MONOTONIC ms). 0, or -ETIMEDOUT. */
+/* For tools: poll and process until pred(ctx) or the deadline (CLOCK_MONOTONIC ms). 0, -ETIMEDOUT, or -ESHUTDOWN when a
+ * callback closed the client. */
 int client_wait(struct client *c, bool (*pred)(void *ctx), void *ctx, uint64_t deadline_ms);
 uint64_t client_now_ms(void);
 
