@@ -198,6 +198,9 @@ func (n *Node) Child(name string) int {
 	return 0
 }
 
+// NodePID is the process of the node below its supervisor, 0 if there is none.
+func (n *Node) NodePID() int { return n.Child("quorumfsd") }
+
 // ---- processes ----
 
 func spawn(program string, args, env []string, dir string) (*process, error) {

@@ -1,0 +1,230 @@
+package node
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"quorumfs.test/e2e/cluster"
+)
+
+// writer is a running e2e/writer and what it has printed so far.
+type writer struct {
+	prefix string
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	mu     sync.Mutex
+	ok     map[int64]int64 // number to revision
+	other  []string
+	ended  bool
+	errs   strings.Builder
+	done   chan struct{}
+}
+
+func startWriter(t *testing.T, n *cluster.Node, prefix string, window, intervalMS int) *writer {
+	t.Helper()
+	w := &writer{prefix: prefix, ok: map[int64]int64{}, done: make(chan struct{})}
+	w.cmd = exec.Command(cluster.Program("e2e/writer"), n.Socket(), prefix, strconv.Itoa(window),
+		strconv.Itoa(intervalMS))
+	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	w.cmd.Stderr = &w.errs
+	stdin, err := w.cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.stdin = stdin
+	stdout, err := w.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { w.cmd.Process.Kill() })
+	go func() {
+		defer close(w.done)
+		for s := bufio.NewScanner(stdout); s.Scan(); {
+			var number, revision int64
+			w.mu.Lock()
+			if _, err := fmt.Sscanf(s.Text(), "ok %d %d", &number, &revision); err == nil {
+				w.ok[number] = revision
+			} else if strings.HasPrefix(s.Text(), "end ") {
+				w.ended = true
+			} else {
+				w.other = append(w.other, s.Text())
+			}
+			w.mu.Unlock()
+		}
+	}()
+	return w
+}
+
+func (w *writer) acknowledged() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.ok)
+}
+
+// stop waits for everything under way.
+func (w *writer) stop(t *testing.T) {
+	t.Helper()
+	w.stdin.Close()
+	select {
+	case <-w.done:
+	case <-time.After(2 * cluster.Bound):
+		t.Fatalf("the writer %s does not end", w.prefix)
+	}
+	if err := w.cmd.Wait(); err != nil || !w.ended {
+		t.Fatalf("the writer %s ended with %v: %s", w.prefix, err, w.errs.String())
+	}
+}
+
+func seed(t *testing.T) *rand.Rand {
+	s := uint64(time.Now().UnixNano())
+	if text := os.Getenv("SEED"); text != "" {
+		s, _ = strconv.ParseUint(text, 10, 64)
+	}
+	t.Logf("SEED=%d", s)
+	return rand.New(rand.NewPCG(s, 1))
+}
+
+// rounds of a repeated fault: as the test says, or many times that for a soak.
+func rounds(n int) int {
+	if text := os.Getenv("ROUNDS"); text != "" {
+		n, _ = strconv.Atoi(text)
+	} else if os.Getenv("QUORUMFS_SOAK") != "" {
+		n *= 20
+	}
+	return n
+}
+
+// One hundred times a random node, every third time the leader, dies by SIGKILL with all its processes while three
+// clients write through three nodes, each retrying in its session until it is answered.
+func TestKillNineUnderLoad(t *testing.T) {
+	random := seed(t)
+	c := cluster.Start(t, cluster.Options{Nodes: 3, HeartbeatMS: 50, ElectionMS: 500})
+	cluster.Need(t, "e2e/writer", "e2e/dump")
+	var watches []*cluster.Watch
+	var writers []*writer
+	for i, n := range c.Nodes {
+		watches = append(watches, n.Watch("w", 1))
+		writers = append(writers, startWriter(t, n, fmt.Sprintf("w%d", i), 4, 5))
+	}
+	n := rounds(100)
+	for round := 0; round < n; round++ {
+		var victim *cluster.Node
+		if round%3 == 0 {
+			victim = c.Leader()
+		} else {
+			victim = c.Nodes[random.IntN(3)]
+		}
+		before := make([]int, 3)
+		victim.Kill()
+		for i, w := range writers {
+			before[i] = w.acknowledged()
+		}
+		cluster.Until(t, fmt.Sprintf("round %d: the others write while %s is away", round, victim.Name),
+			func() (bool, string) {
+				for i, w := range writers {
+					if i != victim.Index && w.acknowledged() <= before[i] {
+						return false, w.prefix + " has no new acknowledgement"
+					}
+				}
+				return true, ""
+			})
+		before[victim.Index] = writers[victim.Index].acknowledged()
+		victim.Start()
+		cluster.Until(t, fmt.Sprintf("round %d: %s serves its writer again", round, victim.Name),
+			func() (bool, string) {
+				return writers[victim.Index].acknowledged() > before[victim.Index], "no new acknowledgement"
+			})
+	}
+	for _, w := range writers {
+		w.stop(t)
+		if len(w.other) > 0 {
+			t.Errorf("%s: %d writes were not acknowledged in spite of retries: %v", w.prefix, len(w.other), w.other[0])
+		}
+		t.Logf("%s: %d writes acknowledged", w.prefix, len(w.ok))
+	}
+
+	// All catch up, and all logs are one.
+	newest := int64(0)
+	for _, w := range writers {
+		for _, r := range w.ok {
+			newest = max(newest, r)
+		}
+	}
+	var dumps [][]cluster.Row
+	for _, n := range c.Nodes {
+		if _, err := n.Get("anything"); err != nil { // a barrier
+			t.Fatalf("%s: %v", n.Name, err)
+		}
+		dumps = append(dumps, n.Dump())
+	}
+	for i := 1; i < 3; i++ {
+		if a, b := fmt.Sprint(dumps[0]), fmt.Sprint(dumps[i]); a != b {
+			t.Fatalf("the logs of n1 (%d rows) and n%d (%d rows) differ: %s", len(dumps[0]), i+1, len(dumps[i]),
+				firstDifference(dumps[0], dumps[i]))
+		}
+	}
+
+	// Nothing acknowledged is missing, nothing is there twice.
+	byValue := map[string]cluster.Row{}
+	version := map[string]int64{}
+	for _, r := range dumps[0] {
+		if former, twice := byValue[r.Value]; twice {
+			t.Errorf("%s was applied at %d and at %d", r.Value, former.Revision, r.Revision)
+		}
+		byValue[r.Value] = r
+		version[r.Key]++
+		if r.Version != version[r.Key] {
+			t.Errorf("%s has version %d at revision %d, not %d", r.Key, r.Version, r.Revision, version[r.Key])
+		}
+	}
+	for _, w := range writers {
+		for number, revision := range w.ok {
+			value := fmt.Sprintf("%s:%d", w.prefix, number)
+			if r, there := byValue[value]; !there {
+				t.Errorf("%s, acknowledged at revision %d, is missing", value, revision)
+			} else if r.Revision != revision {
+				t.Errorf("%s, acknowledged at revision %d, stands at %d", value, revision, r.Revision)
+			}
+		}
+	}
+
+	// Every watch saw the log.
+	for i, w := range watches {
+		events := w.WaitFor(len(dumps[0]))
+		for j, r := range dumps[0] {
+			if e := events[j]; e.Revision != r.Revision || string(e.Key) != r.Key || string(e.Value) != r.Value {
+				t.Fatalf("the watch at n%d: event %d is %d %s %s, the log has %d %s %s", i+1, j, e.Revision, e.Key,
+					e.Value, r.Revision, r.Key, r.Value)
+			}
+		}
+		if len(events) != len(dumps[0]) {
+			t.Errorf("the watch at n%d printed %d events, the log has %d", i+1, len(events), len(dumps[0]))
+		}
+	}
+	t.Logf("%d rounds, %d writes, revision %d", n, len(dumps[0]), newest)
+}
+
+func firstDifference(a, b []cluster.Row) string {
+	for i := range a {
+		if i >= len(b) {
+			return fmt.Sprintf("row %d is %+v here and missing there", i, a[i])
+		}
+		if a[i] != b[i] {
+			return fmt.Sprintf("row %d is %+v here and %+v there", i, a[i], b[i])
+		}
+	}
+	return fmt.Sprintf("row %d is missing here and %+v there", len(a), b[len(a)])
+}
