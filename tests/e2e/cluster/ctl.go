@@ -160,7 +160,9 @@ func (n *Node) GetKV(key string) (*KV, error) { return n.get(key) }
 func (n *Node) Get(key string) (string, error) { return value(n.get(key)) }
 
 // GetLocal reads what the node has, without asking anyone.
-func (n *Node) GetLocal(key string) (string, error) { return value(n.get(key, "--consistency", "local")) }
+func (n *Node) GetLocal(key string) (string, error) {
+	return value(n.get(key, "--consistency", "local"))
+}
 
 func (n *Node) get(key string, flags ...string) (*KV, error) {
 	var a answerJSON
