@@ -26,6 +26,8 @@ type Options struct {
 	Host  string // in URLs; empty: 127.0.0.1
 	// Flags returns further arguments of a node's command line, or nil.
 	Flags func(n *Node) []string
+	// Command changes the words of a node's command line, to run it by another program that execs it.
+	Command func(n *Node, words []string) []string
 	// Env are further environment variables, "NAME=value".
 	Env []string
 	// Election and heartbeat in milliseconds; 0: quorumfsd's defaults.

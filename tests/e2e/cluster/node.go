@@ -27,6 +27,9 @@ type Node struct {
 	PeerURL   string
 	Mount     string // empty without one
 
+	// ListenPeerURL is where the node listens if that is not what its peers know.
+	ListenPeerURL string
+
 	mu     sync.Mutex
 	proc   *process
 	former []string // logs of earlier runs
@@ -48,12 +51,16 @@ func (n *Node) Endpoint() string { return strings.TrimPrefix(n.ClientURL, "http:
 // Args is the node's command line without the program.
 func (n *Node) Args() []string {
 	o := n.Cluster.opts
+	listen := n.PeerURL
+	if n.ListenPeerURL != "" {
+		listen = n.ListenPeerURL
+	}
 	args := []string{
 		"--name", n.Name,
 		"--data-dir", n.DataDir,
 		"--listen-client-urls", n.ClientURL,
 		"--advertise-client-urls", n.ClientURL,
-		"--listen-peer-urls", n.PeerURL,
+		"--listen-peer-urls", listen,
 		"--initial-advertise-peer-urls", n.PeerURL,
 		"--initial-cluster", n.Cluster.InitialCluster(),
 		"--initial-cluster-state", "new",
@@ -82,7 +89,11 @@ func (n *Node) Spawn() {
 	if n.proc != nil && n.proc.alive() {
 		n.Cluster.T.Fatalf("%s runs already", n.Name)
 	}
-	p, err := spawn(Program("quorumfsd"), n.Args(), n.Cluster.opts.Env, n.Cluster.Dir)
+	words := append([]string{Program("quorumfsd")}, n.Args()...)
+	if n.Cluster.opts.Command != nil {
+		words = n.Cluster.opts.Command(n, words)
+	}
+	p, err := spawn(words[0], words[1:], n.Cluster.opts.Env, n.Cluster.Dir)
 	if err != nil {
 		n.Cluster.T.Fatalf("start of %s: %v", n.Name, err)
 	}
@@ -138,6 +149,15 @@ func (n *Node) PID() int {
 func (n *Node) Kill() {
 	if p := n.process(); p != nil {
 		p.kill()
+	}
+}
+
+// Signal sends a signal to the supervisor and all its descendants.
+func (n *Node) Signal(s syscall.Signal) {
+	if pid := n.PID(); pid != 0 {
+		for _, p := range append([]int{pid}, descendants(pid)...) {
+			syscall.Kill(p, s)
+		}
 	}
 }
 
