@@ -53,7 +53,7 @@ help:
 	@echo 'make            build quorumfsd, quorumfs, quorumfs-grpc, quorumctl into $(BUILD)/'
 	@echo 'make unit       unit and property tests        make asan   the same under ASan and UBSan'
 	@echo 'make sim        simulation (SEED=n replays)    make lint   layers, headers, formatting, spelling'
-	@echo 'make check      ./check --no-install           make soak   the full figures'
+	@echo 'make check      ./check --no-install           make soak   the full figures, hours'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
 
 $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: proto/%.proto
@@ -103,6 +103,7 @@ $(BUILD)/quorumfs-load: $(BUILD)/obj/tools/quorumfs-load.o $(call LIB,tools) $(C
 # ---- unit tests: one program a file; a comment "wrap: f g" in it names what the linker wraps ----
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
 TEST_LIBS := $(call LIB,sidecar) $(call LIB,fs) $(call LIB,tools) $(call LIB,node) $(CORE_LIBS)
+libs: $(TEST_LIBS)
 wraps = $(foreach f,$(shell sed -n 's/.*wrap: *\([a-z0-9_ ]*\).*/\1/p' tests/unit/$(1).c),-Wl,--wrap=$(f))
 
 $(BUILD)/obj/tests/unit/test_fs%.o: tests/unit/test_fs%.c | $(PB_H)
@@ -126,6 +127,9 @@ include $(wildcard tests/*/*.mk)
 check:
 	./check --no-install
 
+soak:
+	./check --no-install --soak
+
 lint:
 	tests/lint/run
 
@@ -139,5 +143,5 @@ clean:
 	rm -rf $(BUILD)
 
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
-.PHONY: all help unit unit-build asan check lint install clean
+.PHONY: all libs help unit unit-build asan check soak lint install clean
 .SECONDARY:
