@@ -79,9 +79,11 @@ struct node_proposal {
     uint64_t deadline_ms;  /* by clock.now_ms; 0: the configured timeout from now */
     void (*done)(struct node_proposal *p, uint16_t status, int64_t revision, struct slice body);
     struct list link;      /* the node's from here on */
-    uint64_t request, at_index;
+    uint64_t request, term, sequence;
     int state;
+    uint16_t status;
 };
+/* Copies nothing and never calls done() from within: that comes from a later event. */
 void node_propose(struct node *n, struct node_proposal *p);
 /* Nobody waits any more: done() is not called, the outcome stays unknown. */
 void node_proposal_cancel(struct node *n, struct node_proposal *p);
@@ -91,9 +93,11 @@ struct node_barrier {
     uint64_t deadline_ms;
     void (*done)(struct node_barrier *b, uint16_t status, uint64_t epoch, int64_t revision);
     struct list link;
-    uint64_t round, read_index;
+    uint64_t read_index;
     int state;
+    uint16_t status;
 };
+/* Never calls done() from within. */
 void node_barrier(struct node *n, struct node_barrier *b);
 void node_barrier_cancel(struct node *n, struct node_barrier *b);
 

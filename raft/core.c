@@ -1,0 +1,802 @@
+/* core.c - the only file that knows libraft (0.22.x, its step interface: no I/O, no clock, no threads).
+ *
+ * Guards, each with a test in tests/unit/test_core.c; F = fault of the library:
+ *  1 F membership entry not first in a batch gets a wrong index     core_receive() splits in front of it
+ *  2 F commit index goes back on a heartbeat with a low prev_index  c->commit only grows
+ *  3 F persisted index at or below the known one corrupts           core_persisted() ignores it
+ *  4 F 32 entries in flight, then a storm of empty messages         limit raised, byte limits are the driver's
+ *  5 F pre-vote off, tracer formats every line                      set in core_new()
+ *  6 F answer to an append of an older term holds uninitialised     take_append_result() makes it a plain rejection
+ *      memory, and could be taken for a success
+ *  7 F late pre-vote answers bump the term of a node that is no     core_receive() drops them
+ *      candidate any more
+ *  8 F configuration bytes are decoded without bounds               core_membership_check() first
+ *  9 F built without assertions: a leader that gets an append of    -EBADMSG, the message is not fed
+ *      its own term overwrites its state
+ * 10   time that goes back                                          c->now_ms only grows
+ */
+#include "raft/core.h"
+
+#include <errno.h>
+#include <raft.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#if RAFT_VERSION_NUMBER / 100 != 22
+#error "quorumfs needs libraft 0.22.x (package libraft-dev)"
+#endif
+
+/* The library insists on an address of the sender and never uses ours. */
+#define PEER_ADDRESS "peer"
+#define MEMBERSHIP_FORMAT 1
+#define MEMBERSHIP_MAX_MEMBERS 64
+
+struct core {
+    struct raft raft;
+    struct core_options options;
+    bool started;
+    uint64_t now_ms;
+    uint64_t commit;
+    uint64_t leader, leader_term;
+    uint64_t members_version;
+    uint64_t change_index; /* raft.configuration_uncommitted_index as last seen */
+    uint64_t committed_change_index;
+    bool stale_append; /* the event is an append of an older term */
+    struct log_entry *entries; /* scratch of one step */
+    size_t entries_cap;
+    struct peer_message *messages;
+    size_t messages_cap;
+    struct raft_entry *raft_entries;
+    size_t raft_entries_cap;
+    char error[256];
+};
+
+int core_check_version(char *ret_text, size_t text_size)
+{
+    int v = raft_version_number();
+
+    if (v / 100 == RAFT_VERSION_NUMBER / 100)
+        return 0;
+    snprintf(ret_text, text_size,
+             "the installed libraft is version %d.%d.%d, this program needs 0.22.x: install libraft0 0.22 "
+             "(Debian 13, or Debian 12 backports)",
+             v / 10000, v / 100 % 100, v % 100);
+    return -EPROTONOSUPPORT;
+}
+
+/* ---- membership bytes: the library's encoding, read with bounds ---- */
+
+int core_membership_check(struct slice payload)
+{
+    struct reader r = reader_make(payload);
+    uint64_t n;
+
+    if (reader_u8(&r) != MEMBERSHIP_FORMAT)
+        return -EBADMSG;
+    n = reader_u64(&r);
+    if (reader_status(&r) < 0 || n == 0 || n > MEMBERSHIP_MAX_MEMBERS)
+        return -EBADMSG;
+    for (uint64_t i = 0; i < n; i++) {
+        const uint8_t *end;
+        uint64_t id = reader_u64(&r);
+
+        if (reader_status(&r) < 0 || id == 0)
+            return -EBADMSG;
+        end = memchr(r.p, 0, reader_left(&r));
+        if (end == NULL)
+            return -EBADMSG;
+        reader_raw(&r, (size_t)(end - r.p) + 1);
+        if (reader_u8(&r) > RAFT_SPARE || reader_status(&r) < 0)
+            return -EBADMSG;
+    }
+    while (reader_left(&r) > 0)
+        if (reader_u8(&r) != 0)
+            return -EBADMSG;
+    return 0;
+}
+
+static int err_from_raft(int rv)
+{
+    switch (rv) {
+    case 0:
+        return 0;
+    case RAFT_NOMEM:
+        return -ENOMEM;
+    case RAFT_BADID:
+    case RAFT_DUPLICATEID:
+    case RAFT_DUPLICATEADDRESS:
+    case RAFT_BADROLE:
+        return -EINVAL;
+    case RAFT_MALFORMED:
+        return -EBADMSG;
+    default:
+        return -EPROTO;
+    }
+}
+
+int core_membership_encode(const struct core_member *members, size_t n, struct bytes *out)
+{
+    struct raft_configuration conf;
+    struct raft_buffer buf;
+    int rc = 0;
+
+    if (n == 0 || n > MEMBERSHIP_MAX_MEMBERS)
+        return -EINVAL;
+    raft_configuration_init(&conf);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        if (members[i].id == 0)
+            rc = -EINVAL;
+        else
+            rc = err_from_raft(raft_configuration_add(&conf, members[i].id, members[i].address,
+                                                      members[i].voter ? RAFT_VOTER : RAFT_STANDBY));
+    }
+    if (rc == 0)
+        rc = err_from_raft(raft_configuration_encode(&conf, &buf));
+    if (rc == 0) {
+        bytes_raw(out, buf.base, buf.len);
+        raft_free(buf.base);
+        rc = bytes_status(out);
+    }
+    raft_configuration_close(&conf);
+    return rc;
+}
+
+static int membership_decode(struct slice payload, struct raft_configuration *ret_conf)
+{
+    struct raft_buffer buf = {.base = (void *)(uintptr_t)payload.data, .len = payload.len};
+    int rc = core_membership_check(payload);
+
+    return rc < 0 ? rc : err_from_raft(raft_configuration_decode(&buf, ret_conf));
+}
+
+static int membership_copy(const struct raft_configuration *from, struct raft_configuration *ret_conf)
+{
+    struct raft_configuration copy;
+
+    raft_configuration_init(&copy);
+    for (unsigned i = 0; i < from->n; i++) {
+        int rc = err_from_raft(raft_configuration_add(&copy, from->servers[i].id, from->servers[i].address,
+                                                      from->servers[i].role));
+        if (rc < 0) {
+            raft_configuration_close(&copy);
+            return rc;
+        }
+    }
+    *ret_conf = copy;
+    return 0;
+}
+
+/* ---- life ---- */
+
+int core_new(const struct core_options *options, struct core **ret_core)
+{
+    struct core *c = calloc(1, sizeof *c);
+    int rc;
+
+    if (c == NULL)
+        return -ENOMEM;
+    c->options = *options;
+    rc = err_from_raft(raft_init(&c->raft, NULL, NULL, options->id, PEER_ADDRESS));
+    if (rc < 0) {
+        free(c);
+        return rc;
+    }
+    c->raft.tracer = NULL;
+    raft_seed(&c->raft, (unsigned)(options->seed ^ options->seed >> 32));
+    raft_set_heartbeat_timeout(&c->raft, (unsigned)options->heartbeat_ms);
+    raft_set_election_timeout(&c->raft, (unsigned)options->election_ms);
+    raft_set_pre_vote(&c->raft, true);
+    raft_set_max_inflight_entries(&c->raft, CORE_MAX_INFLIGHT_ENTRIES);
+    *ret_core = c;
+    return 0;
+}
+
+void core_free(struct core *c)
+{
+    if (c == NULL)
+        return;
+    raft_close(&c->raft, NULL);
+    free(c->entries);
+    free(c->messages);
+    free(c->raft_entries);
+    free(c);
+}
+
+const char *core_error(const struct core *c)
+{
+    return c->error;
+}
+
+static int fail(struct core *c, int rc, const char *what)
+{
+    if (c->error[0] == '\0')
+        snprintf(c->error, sizeof c->error, "the consensus core stopped: %s: %s", what, strerror(-rc));
+    return rc;
+}
+
+/* Room for n items in a scratch array. */
+static int reserve(void *array_p, size_t *cap, size_t n, size_t size)
+{
+    void **array = array_p;
+    size_t want = *cap == 0 ? 64 : *cap;
+    void *p;
+
+    if (n <= *cap)
+        return 0;
+    while (want < n)
+        want *= 2;
+    p = realloc(*array, want * size);
+    if (p == NULL)
+        return -ENOMEM;
+    *array = p;
+    *cap = want;
+    return 0;
+}
+
+/* ---- from the library to us ---- */
+
+static void take_append_result(const struct core *c, const struct raft_append_entries_result *from,
+                               struct peer_append_result *to)
+{
+    to->term = from->term;
+    to->rejected = from->rejected;
+    to->last_index = from->last_log_index;
+    if (c->stale_append) { /* guard 6 */
+        to->rejected = 1;
+        to->last_index = 0;
+    }
+}
+
+/* 1 if there is a message in *m, 0 if it is one that is not sent. */
+static int take_message(const struct core *c, const struct raft_message *from, struct peer_message *m)
+{
+    memset(m, 0, sizeof *m);
+    m->peer = from->server_id;
+    switch (from->type) {
+    case RAFT_REQUEST_VOTE:
+        m->type = PEER_VOTE;
+        m->vote = (struct peer_vote){
+            .term = from->request_vote.term,
+            .last_index = from->request_vote.last_log_index,
+            .last_term = from->request_vote.last_log_term,
+            .disrupt_leader = from->request_vote.disrupt_leader,
+            .pre_vote = from->request_vote.pre_vote,
+        };
+        return 1;
+    case RAFT_REQUEST_VOTE_RESULT:
+        m->type = PEER_VOTE_RESULT;
+        m->vote_result = (struct peer_vote_result){
+            .term = from->request_vote_result.term,
+            .granted = from->request_vote_result.vote_granted,
+            .pre_vote = from->request_vote_result.pre_vote,
+        };
+        return 1;
+    case RAFT_APPEND_ENTRIES:
+        m->type = PEER_APPEND;
+        m->append = (struct peer_append){
+            .term = from->append_entries.term,
+            .prev_index = from->append_entries.prev_log_index,
+            .prev_term = from->append_entries.prev_log_term,
+            .commit = c->commit > from->append_entries.leader_commit ? c->commit
+                                                                      : from->append_entries.leader_commit,
+            .n_entries = from->append_entries.n_entries,
+        };
+        return 1;
+    case RAFT_APPEND_ENTRIES_RESULT:
+        m->type = PEER_APPEND_RESULT;
+        take_append_result(c, &from->append_entries_result, &m->append_result);
+        return 1;
+    case RAFT_TIMEOUT_NOW:
+        m->type = PEER_TIMEOUT_NOW;
+        m->timeout_now = (struct peer_timeout_now){
+            .term = from->timeout_now.term,
+            .last_index = from->timeout_now.last_log_index,
+            .last_term = from->timeout_now.last_log_term,
+        };
+        return 1;
+    default:
+        return 0;
+    }
+}
+
+static int take_update(struct core *c, const struct raft_update *u, struct core_ready *ready)
+{
+    int rc;
+
+    ready->hard_state = (struct log_hard_state){c->raft.current_term, c->raft.voted_for};
+    ready->hard_state_changed = (u->flags & (RAFT_UPDATE_CURRENT_TERM)) != 0 ||
+                                (u->flags & (RAFT_UPDATE_VOTED_FOR)) != 0;
+    ready->commit = c->commit;
+    if ((u->flags & (RAFT_UPDATE_ENTRIES)) != 0) {
+        rc = reserve(&c->entries, &c->entries_cap, u->entries.n, sizeof *c->entries);
+        if (rc < 0)
+            return rc;
+        for (unsigned i = 0; i < u->entries.n; i++) {
+            const struct raft_entry *e = &u->entries.batch[i];
+
+            c->members_version += e->type == RAFT_CHANGE;
+            c->entries[i] = (struct log_entry){
+                .index = u->entries.index + i,
+                .term = e->term,
+                .type = (enum log_entry_type)e->type,
+                .payload = slice_make(e->buf.base, e->buf.len),
+            };
+        }
+        ready->entries = c->entries;
+        ready->n_entries = u->entries.n;
+    }
+    if ((u->flags & (RAFT_UPDATE_MESSAGES)) != 0) {
+        rc = reserve(&c->messages, &c->messages_cap, u->messages.n, sizeof *c->messages);
+        if (rc < 0)
+            return rc;
+        for (unsigned i = 0; i < u->messages.n; i++) {
+            const struct raft_message *m = &u->messages.batch[i];
+
+            if (m->type == RAFT_INSTALL_SNAPSHOT)
+                ready->snapshot_peer = m->server_id;
+            ready->n_messages += (size_t)take_message(c, m, &c->messages[ready->n_messages]);
+        }
+        ready->messages = c->messages;
+    }
+    return 0;
+}
+
+_Static_assert((int)LOG_ENTRY_COMMANDS == (int)RAFT_COMMAND && (int)LOG_ENTRY_BARRIER == (int)RAFT_BARRIER &&
+                   (int)LOG_ENTRY_MEMBERSHIP == (int)RAFT_CHANGE,
+               "entry types are the library's numbers");
+
+static void note_leader(struct core *c, const struct raft_event *e)
+{
+    const struct raft_message *m;
+
+    if (c->raft.state == RAFT_LEADER) {
+        c->leader = c->options.id;
+        c->leader_term = c->raft.current_term;
+        return;
+    }
+    if (c->leader == c->options.id || c->raft.state == RAFT_CANDIDATE)
+        c->leader = 0; /* stepped down, or lost patience */
+    if (e->type != RAFT_RECEIVE)
+        return;
+    /* The library keeps the old leader's id across a change of term: believe an append of this term only. */
+    m = e->receive.message;
+    if (m->type == RAFT_APPEND_ENTRIES && m->append_entries.term == c->raft.current_term &&
+        c->raft.state == RAFT_FOLLOWER) {
+        c->leader = m->server_id;
+        c->leader_term = c->raft.current_term;
+    }
+}
+
+static const char *const event_names[] = {
+    [RAFT_START] = "start",
+    [RAFT_RECEIVE] = "message",
+    [RAFT_PERSISTED_ENTRIES] = "entries are durable",
+    [RAFT_CONFIGURATION] = "membership is committed",
+    [RAFT_TIMEOUT] = "timeout",
+    [RAFT_SUBMIT] = "submit",
+    [RAFT_TRANSFER] = "transfer",
+};
+
+/* One event through the library and its consequences through ready(). */
+static int step_once(struct core *c, struct raft_event *e)
+{
+    struct raft_update u = {0};
+    struct core_ready ready = {0};
+    int rv, rc;
+
+    e->time = c->now_ms;
+    e->capacity = 0;
+    rv = raft_step(&c->raft, e, &u);
+    if (rv != 0) {
+        snprintf(c->error, sizeof c->error,
+                 "the consensus core refused an event (%s): %s%s; log and membership of this node do not fit "
+                 "the cluster's",
+                 event_names[e->type], raft_strerror(rv),
+                 rv == RAFT_SHUTDOWN ? ": a committed entry conflicts with the leader's" : "");
+        return -EPROTO;
+    }
+    if (c->raft.commit_index > c->commit) /* guard 2 */
+        c->commit = c->raft.commit_index;
+    note_leader(c, e);
+    if (c->raft.configuration_uncommitted_index != c->change_index ||
+        c->raft.configuration_committed_index != c->committed_change_index) {
+        c->change_index = c->raft.configuration_uncommitted_index;
+        c->committed_change_index = c->raft.configuration_committed_index;
+        c->members_version++;
+    }
+    rc = take_update(c, &u, &ready);
+    if (rc == 0)
+        rc = c->options.ready(c->options.ctx, &ready);
+    if ((u.flags & (RAFT_UPDATE_ENTRIES)) != 0)
+        raft_free(u.entries.batch[0].batch);
+    return rc < 0 ? fail(c, rc, "its consequences could not be carried out") : 0;
+}
+
+/* The event, then whatever follows from it inside the core. */
+static int step(struct core *c, struct raft_event *e)
+{
+    int rc = step_once(c, e);
+
+    c->stale_append = false;
+    while (rc == 0 && c->raft.configuration_uncommitted_index != 0 &&
+           c->raft.configuration_uncommitted_index <= c->commit) {
+        struct raft_event committed = {.type = RAFT_CONFIGURATION};
+
+        /* What is in force is the uncommitted configuration; the library takes the copy. */
+        committed.configuration.index = c->raft.configuration_uncommitted_index;
+        rc = membership_copy(&c->raft.configuration, &committed.configuration.conf);
+        if (rc < 0)
+            return fail(c, rc, "membership");
+        rc = step_once(c, &committed);
+    }
+    return rc;
+}
+
+static void set_now(struct core *c, uint64_t now_ms)
+{
+    if (now_ms > c->now_ms) /* guard 10 */
+        c->now_ms = now_ms;
+}
+
+/* ---- start ---- */
+
+static int start_entries(struct core *c, const struct core_start *start, struct raft_entry *entries, size_t n,
+                         void *batch)
+{
+    for (size_t i = 0; i < n; i++) {
+        struct log_entry e;
+        int rc = start->entry(start->ctx, start->first_index + i, &e);
+
+        if (rc < 0)
+            return fail(c, rc, "reading the log");
+        entries[i] = (struct raft_entry){.term = e.term, .type = (enum raft_entry_type)e.type, .batch = batch};
+        if (e.type != LOG_ENTRY_MEMBERSHIP)
+            continue;
+        if (core_membership_check(e.payload) < 0)
+            return fail(c, -EUCLEAN, "a membership entry of the log is damaged");
+        entries[i].buf.base = malloc(e.payload.len);
+        entries[i].buf.len = e.payload.len;
+        if (entries[i].buf.base == NULL)
+            return fail(c, -ENOMEM, "start");
+        memcpy(entries[i].buf.base, e.payload.data, e.payload.len);
+    }
+    return 0;
+}
+
+int core_start(struct core *c, uint64_t now_ms, const struct core_start *start)
+{
+    struct raft_snapshot_metadata metadata = {0};
+    struct raft_event e = {.type = RAFT_START};
+    size_t n = start->last_index + 1 > start->first_index ? start->last_index + 1 - start->first_index : 0;
+    struct raft_entry *entries = raft_calloc(n + 1, sizeof *entries);
+    void *batch = raft_malloc(1); /* the library frees one batch; payloads are ours */
+    struct slice *payloads = calloc(n + 1, sizeof *payloads);
+    size_t n_payloads = 0;
+    bool fed = false;
+    int rc = -ENOMEM;
+
+    if (entries == NULL || batch == NULL || payloads == NULL)
+        goto done;
+    rc = start_entries(c, start, entries, n, batch);
+    for (size_t i = 0; i < n; i++)
+        if (entries[i].buf.base != NULL)
+            payloads[n_payloads++] = slice_make(entries[i].buf.base, entries[i].buf.len);
+    if (rc == 0 && start->base_index != 0) {
+        rc = membership_decode(start->membership, &metadata.configuration);
+        if (rc < 0)
+            fail(c, rc, "the membership kept by the store is damaged");
+    }
+    if (rc < 0)
+        goto done;
+    metadata.index = start->base_index;
+    metadata.term = start->base_term;
+    metadata.configuration_index = start->membership_index;
+    e.start.term = start->hard_state.term;
+    e.start.voted_for = start->hard_state.voted_for;
+    e.start.metadata = start->base_index != 0 ? &metadata : NULL;
+    e.start.start_index = start->first_index;
+    e.start.entries = n > 0 ? entries : NULL;
+    e.start.n_entries = (unsigned)n;
+    set_now(c, now_ms);
+    fed = true;
+    rc = step(c, &e);
+    if (rc == 0) {
+        c->started = true;
+        fed = false; /* a start that fails frees them, one that succeeds does not */
+    }
+done:
+    if (!fed) {
+        raft_free(entries);
+        raft_free(batch);
+    }
+    for (size_t i = 0; i < n_payloads; i++)
+        free((void *)(uintptr_t)payloads[i].data);
+    free(payloads);
+    return rc;
+}
+
+/* ---- receive ---- */
+
+static int feed_message(struct core *c, struct raft_message *m)
+{
+    struct raft_event e = {.type = RAFT_RECEIVE};
+
+    e.receive.message = m;
+    return step(c, &e);
+}
+
+/* How many of the entries may go in one event: a membership entry only in front (guard 1). */
+static size_t chunk(const struct log_entry *entries, size_t n)
+{
+    size_t i = 1;
+
+    while (i < n && entries[i].type != LOG_ENTRY_MEMBERSHIP)
+        i++;
+    return i < n ? i : n;
+}
+
+static int feed_append(struct core *c, const struct peer_append *a, uint64_t from, const struct log_entry *entries,
+                       size_t n, uint64_t prev_index, uint64_t prev_term)
+{
+    struct raft_message m = {.type = RAFT_APPEND_ENTRIES, .server_id = from, .server_address = PEER_ADDRESS};
+    void *batch = NULL;
+    int rc;
+
+    rc = reserve(&c->raft_entries, &c->raft_entries_cap, n, sizeof *c->raft_entries);
+    if (rc < 0)
+        return fail(c, rc, "append");
+    if (n > 0) {
+        batch = raft_malloc(1); /* freed by the library, or by step_once() when entries are to be kept */
+        if (batch == NULL)
+            return fail(c, -ENOMEM, "append");
+    }
+    for (size_t i = 0; i < n; i++) {
+        c->raft_entries[i] = (struct raft_entry){
+            .term = entries[i].term,
+            .type = (enum raft_entry_type)entries[i].type,
+            .buf = {.base = (void *)(uintptr_t)entries[i].payload.data, .len = entries[i].payload.len},
+            .batch = batch,
+        };
+    }
+    m.append_entries.term = a->term;
+    m.append_entries.prev_log_index = prev_index;
+    m.append_entries.prev_log_term = prev_term;
+    m.append_entries.leader_commit = a->commit;
+    m.append_entries.entries = c->raft_entries;
+    m.append_entries.n_entries = (unsigned)n;
+    c->stale_append = a->term < c->raft.current_term;
+    return feed_message(c, &m);
+}
+
+static int receive_append(struct core *c, const struct peer_message *m)
+{
+    const struct peer_append *a = &m->append;
+    uint64_t prev_index = a->prev_index, prev_term = a->prev_term;
+    size_t at = 0;
+
+    if (a->term == c->raft.current_term && c->raft.state == RAFT_LEADER) /* guard 9 */
+        return -EBADMSG;
+    for (size_t i = 0; i < a->n_entries; i++)
+        if (a->entries[i].type == LOG_ENTRY_MEMBERSHIP && core_membership_check(a->entries[i].payload) < 0)
+            return -EBADMSG;
+    do {
+        size_t n = a->n_entries == 0 ? 0 : chunk(a->entries + at, a->n_entries - at);
+        int rc = feed_append(c, a, m->peer, a->entries + at, n, prev_index, prev_term);
+
+        if (rc < 0)
+            return rc;
+        at += n;
+        if (at < a->n_entries) {
+            prev_index = a->entries[at - 1].index;
+            prev_term = a->entries[at - 1].term;
+        }
+        /* Behind a part that was refused the rest would be refused as well. */
+    } while (at < a->n_entries && core_last_index(c) >= prev_index && c->raft.current_term == a->term);
+    return 0;
+}
+
+int core_receive(struct core *c, uint64_t now_ms, const struct peer_message *m)
+{
+    struct raft_message out = {.server_id = m->peer, .server_address = PEER_ADDRESS};
+
+    if (m->peer == 0 || m->peer == c->options.id)
+        return -EBADMSG;
+    set_now(c, now_ms);
+    switch (m->type) {
+    case PEER_APPEND:
+        return receive_append(c, m);
+    case PEER_APPEND_RESULT:
+        out.type = RAFT_APPEND_ENTRIES_RESULT;
+        out.append_entries_result.version = 1;
+        out.append_entries_result.term = m->append_result.term;
+        out.append_entries_result.rejected = m->append_result.rejected;
+        out.append_entries_result.last_log_index = m->append_result.last_index;
+        return feed_message(c, &out);
+    case PEER_VOTE:
+        out.type = RAFT_REQUEST_VOTE;
+        out.request_vote.version = 2;
+        out.request_vote.term = m->vote.term;
+        out.request_vote.candidate_id = m->peer;
+        out.request_vote.last_log_index = m->vote.last_index;
+        out.request_vote.last_log_term = m->vote.last_term;
+        out.request_vote.disrupt_leader = m->vote.disrupt_leader;
+        out.request_vote.pre_vote = m->vote.pre_vote;
+        return feed_message(c, &out);
+    case PEER_VOTE_RESULT:
+        if (c->raft.state != RAFT_CANDIDATE) /* guard 7 */
+            return 0;
+        out.type = RAFT_REQUEST_VOTE_RESULT;
+        out.request_vote_result.version = 2;
+        out.request_vote_result.term = m->vote_result.term;
+        out.request_vote_result.vote_granted = m->vote_result.granted;
+        out.request_vote_result.pre_vote = m->vote_result.pre_vote;
+        return feed_message(c, &out);
+    case PEER_TIMEOUT_NOW:
+        out.type = RAFT_TIMEOUT_NOW;
+        out.timeout_now.version = 1;
+        out.timeout_now.term = m->timeout_now.term;
+        out.timeout_now.last_log_index = m->timeout_now.last_index;
+        out.timeout_now.last_log_term = m->timeout_now.last_term;
+        return feed_message(c, &out);
+    default:
+        return -EBADMSG;
+    }
+}
+
+/* ---- the other events ---- */
+
+int core_persisted(struct core *c, uint64_t now_ms, uint64_t index)
+{
+    struct raft_event e = {.type = RAFT_PERSISTED_ENTRIES};
+
+    set_now(c, now_ms);
+    if (index > core_last_index(c))
+        return fail(c, -EPROTO, "the log says that entries are durable that it was never given");
+    if (index <= c->raft.last_stored) /* guard 3 */
+        return 0;
+    if (c->raft.state == RAFT_CANDIDATE)
+        return fail(c, -EPROTO, "entries became durable during a candidacy");
+    e.persisted_entries.index = index;
+    return step(c, &e);
+}
+
+uint64_t core_timeout_ms(const struct core *c)
+{
+    return raft_timeout(&c->raft);
+}
+
+int core_tick(struct core *c, uint64_t now_ms)
+{
+    struct raft_event e = {.type = RAFT_TIMEOUT};
+
+    set_now(c, now_ms);
+    if (!c->started || c->now_ms < core_timeout_ms(c))
+        return 0;
+    return step(c, &e);
+}
+
+bool core_can_submit(const struct core *c)
+{
+    return c->raft.state == RAFT_LEADER && raft_transferee(&c->raft) == 0;
+}
+
+int core_submit(struct core *c, uint64_t now_ms, struct log_entry *entries, size_t n)
+{
+    struct raft_event e = {.type = RAFT_SUBMIT};
+    uint64_t index = core_last_index(c) + 1;
+    void *batch;
+    int rc;
+
+    if (!core_can_submit(c) || n == 0)
+        return fail(c, -EINVAL, "submit without leadership");
+    set_now(c, now_ms);
+    rc = reserve(&c->raft_entries, &c->raft_entries_cap, n, sizeof *c->raft_entries);
+    batch = rc == 0 ? raft_malloc(1) : NULL; /* freed by step_once() */
+    if (batch == NULL)
+        return fail(c, -ENOMEM, "submit");
+    for (size_t i = 0; i < n; i++) {
+        entries[i].index = index + i;
+        entries[i].term = c->raft.current_term;
+        c->raft_entries[i] = (struct raft_entry){
+            .term = c->raft.current_term,
+            .type = (enum raft_entry_type)entries[i].type,
+            .buf = {.base = (void *)(uintptr_t)entries[i].payload.data, .len = entries[i].payload.len},
+            .batch = batch,
+        };
+    }
+    e.submit.entries = c->raft_entries;
+    e.submit.n = (unsigned)n;
+    return step(c, &e);
+}
+
+int core_transfer(struct core *c, uint64_t now_ms, uint64_t target)
+{
+    struct raft_event e = {.type = RAFT_TRANSFER};
+
+    if (!core_can_submit(c) || target == c->options.id || !core_is_voter(c, target))
+        return 0;
+    set_now(c, now_ms);
+    e.transfer.server_id = target;
+    return step(c, &e);
+}
+
+/* ---- questions ---- */
+
+enum core_role core_role(const struct core *c)
+{
+    switch (c->raft.state) {
+    case RAFT_LEADER:
+        return CORE_LEADER;
+    case RAFT_CANDIDATE:
+        return CORE_CANDIDATE;
+    default:
+        return CORE_FOLLOWER;
+    }
+}
+
+uint64_t core_term(const struct core *c)
+{
+    return c->raft.current_term;
+}
+
+uint64_t core_leader(const struct core *c)
+{
+    return c->leader_term == c->raft.current_term ? c->leader : 0;
+}
+
+uint64_t core_commit(const struct core *c)
+{
+    return c->commit;
+}
+
+/* The trail of (index, term) is a ring of records, one a term, the newest in front of `back`. */
+uint64_t core_last_index(const struct core *c)
+{
+    const struct raft_trail *t = &c->raft.trail;
+
+    if (t->front == t->back)
+        return t->snapshot.index;
+    return t->records[(t->back + t->size - 1) % t->size].index;
+}
+
+size_t core_members(const struct core *c, struct core_member *ret_members, size_t max)
+{
+    const struct raft_configuration *conf = &c->raft.configuration;
+
+    for (unsigned i = 0; i < conf->n && i < max; i++)
+        ret_members[i] = (struct core_member){
+            .id = conf->servers[i].id,
+            .address = conf->servers[i].address,
+            .voter = conf->servers[i].role == RAFT_VOTER,
+        };
+    return conf->n;
+}
+
+uint64_t core_members_version(const struct core *c)
+{
+    return c->members_version;
+}
+
+size_t core_voters(const struct core *c)
+{
+    size_t n = 0;
+
+    for (unsigned i = 0; i < c->raft.configuration.n; i++)
+        n += c->raft.configuration.servers[i].role == RAFT_VOTER;
+    return n;
+}
+
+bool core_is_voter(const struct core *c, uint64_t id)
+{
+    for (unsigned i = 0; i < c->raft.configuration.n; i++)
+        if (c->raft.configuration.servers[i].id == id)
+            return c->raft.configuration.servers[i].role == RAFT_VOTER;
+    return false;
+}
+
+uint64_t core_match_index(const struct core *c, uint64_t id)
+{
+    raft_index index;
+
+    return raft_match_index(&c->raft, id, &index) == 0 ? index : 0;
+}

@@ -1,0 +1,371 @@
+/* message.c - see message.h. One encoder and one decoder a payload; each decoder ends with the checks that the core relies on. */
+#include "raft/message.h"
+
+#include <errno.h>
+
+static void begin(struct bytes *out)
+{
+    bytes_u8(out, PEER_PAYLOAD_VERSION);
+}
+
+/* Reads the version; a newer one is told apart from damage, so that the log line can say "upgrade". */
+static int check_version(struct reader *r)
+{
+    uint8_t version = reader_u8(r);
+
+    if (reader_status(r) < 0)
+        return -EBADMSG;
+    if (version > PEER_PAYLOAD_VERSION)
+        return -EPROTONOSUPPORT;
+    return version == PEER_PAYLOAD_VERSION ? 0 : -EBADMSG;
+}
+
+static int finish(const struct reader *r)
+{
+    return reader_status(r) == 0 && reader_left(r) == 0 ? 0 : -EBADMSG;
+}
+
+static uint64_t read_number(struct reader *r)
+{
+    uint64_t v = reader_u64(r);
+
+    if (v > PEER_NUMBER_MAX)
+        reader_fail(r);
+    return v;
+}
+
+static uint64_t read_term(struct reader *r)
+{
+    uint64_t v = read_number(r);
+
+    if (v == 0)
+        reader_fail(r);
+    return v;
+}
+
+static bool read_bool(struct reader *r)
+{
+    uint8_t v = reader_u8(r);
+
+    if (v > 1)
+        reader_fail(r);
+    return v == 1;
+}
+
+/* ---- messages of the core ---- */
+
+static void append_encode(const struct peer_append *m, struct bytes *out)
+{
+    bytes_u64(out, m->term);
+    bytes_u64(out, m->prev_index);
+    bytes_u64(out, m->prev_term);
+    bytes_u64(out, m->commit);
+    bytes_u32(out, (uint32_t)m->n_entries);
+    for (size_t i = 0; i < m->n_entries; i++) {
+        bytes_u64(out, m->entries[i].term);
+        bytes_u8(out, (uint8_t)m->entries[i].type);
+        bytes_u32_slice(out, m->entries[i].payload);
+    }
+}
+
+void peer_message_encode(const struct peer_message *m, struct bytes *out)
+{
+    begin(out);
+    switch (m->type) {
+    case PEER_VOTE:
+        bytes_u64(out, m->vote.term);
+        bytes_u64(out, m->vote.last_index);
+        bytes_u64(out, m->vote.last_term);
+        bytes_u8(out, m->vote.disrupt_leader);
+        bytes_u8(out, m->vote.pre_vote);
+        break;
+    case PEER_VOTE_RESULT:
+        bytes_u64(out, m->vote_result.term);
+        bytes_u8(out, m->vote_result.granted);
+        bytes_u8(out, m->vote_result.pre_vote);
+        break;
+    case PEER_APPEND:
+        append_encode(&m->append, out);
+        break;
+    case PEER_APPEND_RESULT:
+        bytes_u64(out, m->append_result.term);
+        bytes_u64(out, m->append_result.rejected);
+        bytes_u64(out, m->append_result.last_index);
+        break;
+    case PEER_TIMEOUT_NOW:
+        bytes_u64(out, m->timeout_now.term);
+        bytes_u64(out, m->timeout_now.last_index);
+        bytes_u64(out, m->timeout_now.last_term);
+        break;
+    default:
+        break;
+    }
+}
+
+static int append_decode(struct reader *r, struct arena *arena, struct peer_append *ret_m)
+{
+    struct peer_append m = {0};
+    struct log_entry *entries = NULL;
+    uint64_t last_term;
+    uint32_t n;
+
+    m.term = read_term(r);
+    m.prev_index = read_number(r);
+    m.prev_term = read_number(r);
+    m.commit = read_number(r);
+    n = reader_u32(r);
+    if (reader_status(r) < 0 || n > APPEND_MAX_ENTRIES || (m.prev_index == 0) != (m.prev_term == 0))
+        return -EBADMSG;
+    if (m.prev_term > m.term)
+        return -EBADMSG;
+    if (n > 0) {
+        entries = arena_array(arena, n, sizeof *entries);
+        if (entries == NULL)
+            return -ENOMEM;
+    }
+    last_term = m.prev_term;
+    for (uint32_t i = 0; i < n; i++) {
+        uint8_t type;
+
+        entries[i].index = m.prev_index + 1 + i;
+        entries[i].term = read_term(r);
+        type = reader_u8(r);
+        entries[i].payload = reader_u32_slice(r);
+        if (reader_status(r) < 0 || entries[i].term < last_term || entries[i].term > m.term)
+            return -EBADMSG;
+        if (type < LOG_ENTRY_COMMANDS || type > LOG_ENTRY_MEMBERSHIP || entries[i].payload.len > ENTRY_MAX_BYTES)
+            return -EBADMSG;
+        entries[i].type = (enum log_entry_type)type;
+        last_term = entries[i].term;
+    }
+    m.entries = entries;
+    m.n_entries = n;
+    *ret_m = m;
+    return 0;
+}
+
+int peer_message_decode(uint8_t type, struct slice in, struct arena *arena, struct peer_message *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct peer_message m = {.type = (enum peer_type)type, .peer = ret_m->peer};
+    int rc = check_version(&r);
+
+    if (rc < 0)
+        return rc;
+    switch (type) {
+    case PEER_VOTE:
+        m.vote.term = read_term(&r);
+        m.vote.last_index = read_number(&r);
+        m.vote.last_term = read_number(&r);
+        m.vote.disrupt_leader = read_bool(&r);
+        m.vote.pre_vote = read_bool(&r);
+        break;
+    case PEER_VOTE_RESULT:
+        m.vote_result.term = read_term(&r);
+        m.vote_result.granted = read_bool(&r);
+        m.vote_result.pre_vote = read_bool(&r);
+        break;
+    case PEER_APPEND:
+        rc = append_decode(&r, arena, &m.append);
+        if (rc < 0)
+            return rc;
+        break;
+    case PEER_APPEND_RESULT:
+        m.append_result.term = read_term(&r);
+        m.append_result.rejected = read_number(&r);
+        m.append_result.last_index = read_number(&r);
+        break;
+    case PEER_TIMEOUT_NOW:
+        m.timeout_now.term = read_term(&r);
+        m.timeout_now.last_index = read_number(&r);
+        m.timeout_now.last_term = read_number(&r);
+        break;
+    default:
+        return -EBADMSG;
+    }
+    rc = finish(&r);
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}
+
+/* ---- our own ---- */
+
+void peer_forward_encode(const struct peer_forward *m, struct bytes *out)
+{
+    begin(out);
+    bytes_u64(out, m->term);
+    bytes_u64(out, m->sequence);
+    bytes_u32(out, (uint32_t)m->n_commands);
+    for (size_t i = 0; i < m->n_commands; i++)
+        bytes_u32_slice(out, m->commands[i]);
+}
+
+static int read_commands(struct reader *r, struct arena *arena, struct slice **ret_commands, size_t *ret_count)
+{
+    uint32_t n = reader_u32(r);
+    struct slice *commands;
+
+    if (reader_status(r) < 0 || n == 0 || n > ENTRY_MAX_COMMANDS)
+        return -EBADMSG;
+    commands = arena_array(arena, n, sizeof *commands);
+    if (commands == NULL)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < n; i++) {
+        commands[i] = reader_u32_slice(r);
+        if (reader_status(r) < 0 || commands[i].len > COMMAND_MAX_BYTES)
+            return -EBADMSG;
+    }
+    if (finish(r) < 0)
+        return -EBADMSG;
+    *ret_commands = commands;
+    *ret_count = n;
+    return 0;
+}
+
+int peer_forward_decode(struct slice in, struct arena *arena, struct peer_forward *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct peer_forward m = {0};
+    struct slice *commands = NULL;
+    int rc = check_version(&r);
+
+    if (rc < 0)
+        return rc;
+    m.term = read_term(&r);
+    m.sequence = reader_u64(&r);
+    rc = read_commands(&r, arena, &commands, &m.n_commands);
+    if (rc < 0)
+        return rc;
+    m.commands = commands;
+    *ret_m = m;
+    return 0;
+}
+
+void peer_forward_reject_encode(const struct peer_forward_reject *m, struct bytes *out)
+{
+    begin(out);
+    bytes_u64(out, m->term);
+    bytes_u64(out, m->sequence);
+    bytes_u8(out, m->reason);
+}
+
+int peer_forward_reject_decode(struct slice in, struct peer_forward_reject *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct peer_forward_reject m;
+    int rc = check_version(&r);
+
+    if (rc < 0)
+        return rc;
+    m.term = read_term(&r);
+    m.sequence = reader_u64(&r);
+    m.reason = reader_u8(&r);
+    rc = finish(&r);
+    if (rc == 0 && m.reason != PEER_FORWARD_NOT_LEADER && m.reason != PEER_FORWARD_BUSY)
+        rc = -EBADMSG;
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}
+
+void peer_read_index_encode(const struct peer_read_index *m, struct bytes *out)
+{
+    begin(out);
+    bytes_u64(out, m->sequence);
+}
+
+int peer_read_index_decode(struct slice in, struct peer_read_index *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct peer_read_index m;
+    int rc = check_version(&r);
+
+    if (rc < 0)
+        return rc;
+    m.sequence = reader_u64(&r);
+    rc = finish(&r);
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}
+
+void peer_read_index_reply_encode(const struct peer_read_index_reply *m, struct bytes *out)
+{
+    begin(out);
+    bytes_u64(out, m->sequence);
+    bytes_u8(out, m->ok);
+    bytes_u64(out, m->index);
+}
+
+int peer_read_index_reply_decode(struct slice in, struct peer_read_index_reply *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct peer_read_index_reply m;
+    int rc = check_version(&r);
+
+    if (rc < 0)
+        return rc;
+    m.sequence = reader_u64(&r);
+    m.ok = read_bool(&r);
+    m.index = read_number(&r);
+    rc = finish(&r);
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}
+
+void peer_read_confirm_encode(const struct peer_read_confirm *m, struct bytes *out)
+{
+    begin(out);
+    bytes_u64(out, m->term);
+    bytes_u64(out, m->sequence);
+}
+
+int peer_read_confirm_decode(struct slice in, struct peer_read_confirm *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct peer_read_confirm m;
+    int rc = check_version(&r);
+
+    if (rc < 0)
+        return rc;
+    m.term = read_term(&r);
+    m.sequence = reader_u64(&r);
+    rc = finish(&r);
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}
+
+/* ---- entries of commands ---- */
+
+void entry_begin(struct bytes *out)
+{
+    bytes_u8(out, ENTRY_FORMAT);
+    bytes_u32(out, 0);
+}
+
+void entry_add(struct bytes *out, struct slice command)
+{
+    bytes_u32_slice(out, command);
+    if (bytes_status(out) == 0)
+        bytes_patch_u32(out, 1, get_le32(out->data + 1) + 1);
+}
+
+size_t entry_count(struct slice payload)
+{
+    return payload.len >= 5 ? get_le32(payload.data + 1) : 0;
+}
+
+int entry_decode(struct slice payload, struct arena *arena, struct slice **ret_commands, size_t *ret_count)
+{
+    struct reader r = reader_make(payload);
+    uint8_t format = reader_u8(&r);
+
+    if (reader_status(&r) < 0)
+        return -EBADMSG;
+    if (format != ENTRY_FORMAT)
+        return -ENOTSUP;
+    return read_commands(&r, arena, ret_commands, ret_count);
+}

@@ -1,0 +1,350 @@
+/* node.c - events in, consequences out: the loop side of one member. See node_state.h for how it goes round. */
+#include "raft/node_state.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+uint64_t node_now(const struct node *n)
+{
+    return n->clock.now_ms(n->clock.ctx);
+}
+
+void node_fail(struct node *n, int error, const char *format, ...)
+{
+    char text[512];
+    va_list args;
+
+    if (n->failed)
+        return;
+    n->failed = true;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    if (n->callbacks.on_fatal != NULL)
+        n->callbacks.on_fatal(n->callbacks.ctx, error, text);
+}
+
+bool node_core_ok(struct node *n, int rc)
+{
+    if (rc < 0)
+        node_fail(n, rc, "%s", core_error(n->core));
+    return rc == 0;
+}
+
+bool node_is_leader(const struct node *n)
+{
+    return core_role(n->core) == CORE_LEADER;
+}
+
+void node_send(struct node *n, uint64_t to, uint8_t type, const struct bytes *payload)
+{
+    if (bytes_status(payload) == 0) /* out of memory loses a message, as the network may */
+        n->network.send(n->network.ctx, to, type, bytes_slice(payload));
+}
+
+/* ---- leadership ---- */
+
+/* The library leaves the no-op out when it knows nothing uncommitted; reads and changes of membership need it always. */
+static void submit_noop(struct node *n)
+{
+    struct log_entry e = {.type = LOG_ENTRY_BARRIER, .payload = slice_make("", 0)};
+    uint64_t last = log_last_index(n->log);
+
+    n->noop_term = core_term(n->core);
+    if (log_term_at(n->log, last) == n->noop_term) {
+        n->noop_index = last; /* its own, or a sole voter's from before a restart: of this term either way */
+        return;
+    }
+    if (node_core_ok(n, core_submit(n->core, node_now(n), &e, 1)))
+        n->noop_index = e.index;
+}
+
+static void watch_members(struct node *n)
+{
+    struct core_member members[NODE_MAX_MEMBERS];
+    uint64_t ids[NODE_MAX_MEMBERS];
+    const char *urls[NODE_MAX_MEMBERS];
+    size_t count, peers = 0;
+
+    if (core_members_version(n->core) == n->members_version)
+        return;
+    n->members_version = core_members_version(n->core);
+    count = core_members(n->core, members, NODE_MAX_MEMBERS);
+    for (size_t i = 0; i < count && i < NODE_MAX_MEMBERS; i++) {
+        if (members[i].id == n->config.id)
+            continue;
+        ids[peers] = members[i].id;
+        urls[peers++] = members[i].address;
+    }
+    n->network.set_peers(n->network.ctx, ids, urls, peers);
+    reads_leader_changed(n);
+}
+
+static void watch_leader(struct node *n)
+{
+    uint64_t leader = core_leader(n->core), term = core_term(n->core);
+    bool was_mine = n->leader == n->config.id;
+
+    if (node_is_leader(n) && n->noop_term != term)
+        submit_noop(n);
+    if (leader == n->leader && term == n->leader_term)
+        return;
+    n->leader = leader;
+    n->leader_term = term;
+    if (was_mine)
+        proposals_lost_leadership(n);
+    reads_leader_changed(n);
+    if (leader == 0) {
+        if (n->no_leader_since_ms == 0)
+            n->no_leader_since_ms = node_now(n);
+        return;
+    }
+    n->no_leader_since_ms = 0;
+    n->no_leader_told = false;
+    n->proposals.forward_hold_ms = 0;
+    if (n->callbacks.on_leader != NULL)
+        n->callbacks.on_leader(n->callbacks.ctx, leader, term);
+}
+
+static uint64_t no_leader_deadline_ms(const struct node *n)
+{
+    return n->no_leader_since_ms + NODE_NO_LEADER_TIMEOUTS * n->config.election_ms;
+}
+
+static void watch_absence(struct node *n)
+{
+    if (n->leader != 0 || n->no_leader_told || node_now(n) < no_leader_deadline_ms(n))
+        return;
+    n->no_leader_told = true;
+    proposals_fail_all(n);
+    reads_fail_all(n);
+    if (n->callbacks.on_leader != NULL)
+        n->callbacks.on_leader(n->callbacks.ctx, 0, core_term(n->core));
+}
+
+/* ---- the round ---- */
+
+static void earlier(uint64_t *at_ms, uint64_t candidate_ms)
+{
+    if (candidate_ms < *at_ms)
+        *at_ms = candidate_ms;
+}
+
+static void set_timer(struct node *n)
+{
+    uint64_t now = node_now(n), at = core_timeout_ms(n->core);
+
+    if (at <= now)
+        at = now + 1; /* the core had its tick: never spin on it */
+    if (n->leader == 0 && !n->no_leader_told)
+        earlier(&at, no_leader_deadline_ms(n));
+    earlier(&at, n->proposals.next_deadline_ms);
+    if (n->proposals.forward_hold_ms > now)
+        earlier(&at, n->proposals.forward_hold_ms);
+    earlier(&at, n->reads.next_deadline_ms);
+    if (n->reads.open)
+        earlier(&at, n->reads.sent_ms + n->config.heartbeat_ms);
+    if (n->turn_wanted)
+        at = now;
+    n->timer_ms = at;
+    n->clock.set_timer(n->clock.ctx, at);
+}
+
+void node_want_turn(struct node *n)
+{
+    if (n->turn_wanted || n->failed)
+        return;
+    n->turn_wanted = true;
+    if (n->started && !n->advancing)
+        n->clock.set_timer(n->clock.ctx, node_now(n));
+}
+
+void node_advance(struct node *n)
+{
+    bool more = true;
+
+    if (n->failed || !n->started || n->advancing)
+        return;
+    n->advancing = true;
+    n->turn_wanted = false;
+    while (more && !n->failed) {
+        more = false;
+        watch_members(n);
+        watch_leader(n);
+        watch_absence(n);
+        proposals_committed(n);
+        if (!n->failed)
+            proposals_pump(n);
+        more |= node_flush_pump(n);
+        more |= apply_pump(n);
+        if (!n->failed)
+            reads_pump(n);
+    }
+    n->advancing = false;
+    if (!n->failed)
+        set_timer(n);
+}
+
+void node_timer(struct node *n)
+{
+    uint64_t now = node_now(n);
+
+    if (n->failed || !n->started)
+        return;
+    if (!node_core_ok(n, core_tick(n->core, now)))
+        return;
+    if (now >= n->proposals.next_deadline_ms)
+        proposals_expire(n);
+    if (now >= n->reads.next_deadline_ms)
+        reads_expire(n);
+    node_advance(n);
+}
+
+/* ---- peers ---- */
+
+static int receive_core(struct node *n, uint64_t from, uint8_t type, struct slice payload)
+{
+    struct peer_message m = {.peer = from};
+    int rc = peer_message_decode(type, payload, &n->arena, &m);
+
+    if (rc < 0)
+        return rc;
+    rc = core_receive(n->core, node_now(n), &m);
+    if (rc == -EBADMSG && core_error(n->core)[0] == '\0')
+        return rc; /* the peer's fault, not ours */
+    node_core_ok(n, rc);
+    return 0;
+}
+
+int node_receive(struct node *n, uint64_t from, uint8_t type, struct slice payload)
+{
+    int rc;
+
+    if (n->failed || !n->started)
+        return 0;
+    arena_reset(&n->arena);
+    switch (type) {
+    case PEER_FORWARD:
+        rc = proposals_receive_forward(n, from, payload);
+        break;
+    case PEER_FORWARD_REJECT:
+        rc = proposals_receive_reject(n, from, payload);
+        break;
+    case PEER_READ_INDEX:
+        rc = reads_receive_index(n, from, payload);
+        break;
+    case PEER_READ_INDEX_REPLY:
+        rc = reads_receive_reply(n, from, payload);
+        break;
+    case PEER_READ_CONFIRM:
+        rc = reads_receive_confirm(n, from, payload);
+        break;
+    case PEER_READ_CONFIRMED:
+        rc = reads_receive_confirmed(n, from, payload);
+        break;
+    default:
+        rc = receive_core(n, from, type, payload);
+    }
+    arena_reset(&n->arena);
+    node_advance(n);
+    return rc;
+}
+
+void node_peer_connected(struct node *n, uint64_t peer)
+{
+    for (size_t i = 0; i < n->n_connected; i++)
+        if (n->connected[i] == peer)
+            return;
+    if (n->n_connected < NODE_MAX_MEMBERS)
+        n->connected[n->n_connected++] = peer;
+}
+
+void node_peer_disconnected(struct node *n, uint64_t peer)
+{
+    for (size_t i = 0; i < n->n_connected; i++)
+        if (n->connected[i] == peer)
+            n->connected[i--] = n->connected[--n->n_connected];
+}
+
+static bool is_connected(const struct node *n, uint64_t peer)
+{
+    for (size_t i = 0; i < n->n_connected; i++)
+        if (n->connected[i] == peer)
+            return true;
+    return false;
+}
+
+/* The voter that is nearest to the end of the log, of those that can be reached. */
+void node_transfer(struct node *n)
+{
+    struct core_member members[NODE_MAX_MEMBERS];
+    uint64_t best = 0, best_match = 0;
+    size_t count;
+
+    if (n->failed || !n->started || !node_is_leader(n))
+        return;
+    count = core_members(n->core, members, NODE_MAX_MEMBERS);
+    for (size_t i = 0; i < count && i < NODE_MAX_MEMBERS; i++) {
+        uint64_t match = core_match_index(n->core, members[i].id);
+
+        if (members[i].id == n->config.id || !members[i].voter || !is_connected(n, members[i].id))
+            continue;
+        if (match > best_match) {
+            best = members[i].id;
+            best_match = match;
+        }
+    }
+    if (best != 0 && node_core_ok(n, core_transfer(n->core, node_now(n), best)))
+        node_advance(n);
+}
+
+/* ---- questions ---- */
+
+static const char *member_name(const struct node *n, uint64_t id)
+{
+    for (size_t i = 0; i < n->n_names; i++)
+        if (n->names[i].id == id)
+            return n->names[i].name;
+    return "";
+}
+
+void node_status(const struct node *n, struct node_status *ret_status)
+{
+    struct core_member members[NODE_MAX_MEMBERS];
+    struct node_status s = {.id = n->config.id, .cluster_id = n->config.cluster_id};
+
+    s.leader = core_leader(n->core);
+    s.term = core_term(n->core);
+    s.is_leader = node_is_leader(n);
+    s.has_quorum = s.leader != 0;
+    s.last_index = log_last_index(n->log);
+    s.synced_index = log_synced_index(n->log);
+    s.commit_index = core_commit(n->core);
+    s.applied_index = n->applied_index;
+    s.epoch = n->epoch;
+    s.revision = n->revision;
+    s.n_members = core_members(n->core, members, NODE_MAX_MEMBERS);
+    for (size_t i = 0; i < s.n_members; i++) {
+        s.members[i].member.id = members[i].id;
+        s.members[i].member.name = member_name(n, members[i].id);
+        s.members[i].member.peer_url = members[i].address;
+        s.members[i].member.voter = members[i].voter;
+        s.members[i].connected = members[i].id == n->config.id || is_connected(n, members[i].id);
+        s.members[i].match_index = core_match_index(n->core, members[i].id);
+    }
+    s.proposals_waiting = n->proposals.count;
+    s.barriers_waiting = n->reads.count;
+    *ret_status = s;
+}
+
+struct store *node_store(struct node *n)
+{
+    return n->store;
+}
+
+bool node_is_idle(const struct node *n)
+{
+    return !n->flush_out && !n->apply_out;
+}

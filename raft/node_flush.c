@@ -1,0 +1,56 @@
+/* node_flush.c - makes the log durable: one flush at a time, of all that waits; in line when little does. */
+#include "raft/node_state.h"
+
+static void flush_run(struct work *w)
+{
+    struct node *n = LIST_ITEM(w, struct node, flush);
+
+    n->flush_rc = log_flush(n->log, &n->flush_synced);
+}
+
+static void flush_finish(struct node *n)
+{
+    uint64_t synced;
+
+    n->flush_out = false;
+    n->flush_took_ms = node_now(n) - n->flush_began_ms;
+    if (n->failed)
+        return;
+    if (n->flush_rc < 0) {
+        node_fail(n, n->flush_rc, "the log cannot be written: %s", strerror(-n->flush_rc));
+        return;
+    }
+    synced = log_flushed(n->log, n->flush_synced);
+    node_core_ok(n, core_persisted(n->core, node_now(n), synced));
+}
+
+static void flush_done(struct work *w)
+{
+    struct node *n = LIST_ITEM(w, struct node, flush);
+
+    flush_finish(n);
+    node_advance(n);
+}
+
+bool node_flush_pump(struct node *n)
+{
+    bool in_line;
+
+    if (n->flush_out || n->failed || !log_pending(n->log))
+        return false;
+    /* A thread hop costs a lone client more than the loop loses, as long as the disk is quick. */
+    in_line = n->unflushed_bytes <= NODE_INLINE_BYTES && n->flush_took_ms <= NODE_INLINE_MS &&
+              n->proposals.count <= 1 && n->workers.idle(n->workers.ctx, WORK_LOG);
+    n->unflushed_bytes = 0;
+    n->flush_out = true;
+    n->flush_began_ms = node_now(n);
+    n->flush.run = flush_run;
+    n->flush.done = flush_done;
+    if (!in_line) {
+        n->workers.submit(n->workers.ctx, WORK_LOG, &n->flush);
+        return false;
+    }
+    flush_run(&n->flush);
+    flush_finish(n);
+    return true;
+}

@@ -1,0 +1,262 @@
+/* node_open.c - a node's beginning and end: log and store are opened and compared, a new cluster is begun. */
+#include "raft/node_state.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static int copy_config(struct node *n, const struct node_config *config)
+{
+    n->config = *config;
+    n->name = strdup(config->name != NULL ? config->name : "");
+    n->store_dir = strdup(config->store_dir);
+    if (n->name == NULL || n->store_dir == NULL)
+        return -ENOMEM;
+    n->config.name = n->name;
+    n->config.store_dir = n->store_dir;
+    n->config.members = NULL;
+    if (n->config.proposal_timeout_ms == 0)
+        n->config.proposal_timeout_ms = 5000 + 2 * config->election_ms;
+    if (config->n_members > NODE_MAX_MEMBERS)
+        return -EINVAL;
+    for (size_t i = 0; i < config->n_members; i++) {
+        n->names[i].id = config->members[i].id;
+        n->names[i].name = strdup(config->members[i].name != NULL ? config->members[i].name : "");
+        if (n->names[i].name == NULL)
+            return -ENOMEM;
+        n->n_names++;
+    }
+    return 0;
+}
+
+static int compare_members(const void *a, const void *b)
+{
+    const struct core_member *x = a, *y = b;
+
+    return (x->id > y->id) - (x->id < y->id);
+}
+
+/* The first entry, the same bytes on every member: the membership that all of them were told. */
+static int bootstrap(struct node *n, const struct node_config *config, char *text, size_t text_size)
+{
+    struct core_member members[NODE_MAX_MEMBERS];
+    struct log_entry e = {.index = 1, .term = 1, .type = LOG_ENTRY_MEMBERSHIP};
+    struct bytes payload;
+    uint64_t synced = 0;
+    int rc;
+
+    if (config->n_members == 0) {
+        snprintf(text, text_size, "the data directory is new and no members of a cluster were given");
+        return -EINVAL;
+    }
+    for (size_t i = 0; i < config->n_members; i++)
+        members[i] = (struct core_member){config->members[i].id, config->members[i].peer_url, config->members[i].voter};
+    qsort(members, config->n_members, sizeof members[0], compare_members);
+    bytes_init(&payload);
+    rc = core_membership_encode(members, config->n_members, &payload);
+    if (rc == -EINVAL)
+        snprintf(text, text_size, "two members have one id or one peer URL");
+    if (rc == 0)
+        rc = log_set_hard_state(n->log, (struct log_hard_state){.term = 1});
+    e.payload = bytes_slice(&payload);
+    if (rc == 0)
+        rc = log_append(n->log, &e, 1);
+    if (rc == 0)
+        rc = log_flush(n->log, &synced);
+    if (rc == 0 && log_flushed(n->log, synced) != 1)
+        rc = -EIO;
+    bytes_fini(&payload);
+    return rc;
+}
+
+/* What the store has applied must stand in the log: this node applies only what its log has made durable. */
+static int compare_log_and_store(struct node *n, char *text, size_t text_size)
+{
+    uint64_t first = log_first_index(n->log), last = log_last_index(n->log);
+    uint64_t term = n->applied_index >= first ? log_term_at(n->log, n->applied_index) : n->applied_term;
+
+    if (n->applied_index <= last && n->applied_index + 1 >= first &&
+        (n->applied_index == 0 || term == n->applied_term) && log_hard_state(n->log).term >= n->applied_term)
+        return 0;
+    snprintf(text, text_size,
+             "log and store do not fit: the store has applied entry %llu of term %llu, the log holds %llu to %llu "
+             "(entry of that index: term %llu). Has a part of the data directory been replaced or lost? Remove "
+             "this member's whole data directory and let it join anew",
+             (unsigned long long)n->applied_index, (unsigned long long)n->applied_term, (unsigned long long)first,
+             (unsigned long long)last, (unsigned long long)term);
+    return -EUCLEAN;
+}
+
+static int open_store(struct node *n, const struct node_config *config, char *text, size_t text_size)
+{
+    struct store_options options = {
+        .flags = STORE_WRITER | config->store_flags,
+        .map_bytes = config->store_map_bytes,
+        .cluster_id = config->cluster_id,
+    };
+    struct store_read *read = NULL;
+    struct store_meta meta;
+    int rc = store_open(n->store_dir, &options, &n->store);
+
+    if (rc < 0) {
+        snprintf(text, text_size, "the store in %s cannot be opened: %s", n->store_dir,
+                 rc == -EXDEV ? "it belongs to another cluster" :
+                 rc == -EPROTONOSUPPORT ? "its format is newer than this program" : strerror(-rc));
+        return rc;
+    }
+    rc = store_read_begin(n->store, &read);
+    if (rc == 0)
+        rc = store_read_meta(read, &meta);
+    if (rc == 0) {
+        n->applied_index = meta.applied_index;
+        n->applied_term = meta.applied_term;
+        n->epoch = meta.epoch;
+        n->revision = meta.revision;
+    } else {
+        snprintf(text, text_size, "the store in %s cannot be read: %s", n->store_dir, strerror(-rc));
+    }
+    store_read_end(read);
+    return rc;
+}
+
+static int open_log(struct node *n, const struct node_config *config, char *text, size_t text_size)
+{
+    struct log_options options = {
+        .segment_bytes = config->log_segment_bytes,
+        .cache_bytes = config->log_cache_bytes,
+        .cluster_id = config->cluster_id,
+    };
+    struct log_hard_state hs;
+    int rc = log_open(&n->disk, "raft", &options, &n->log, text, text_size);
+
+    if (rc < 0) {
+        if (text[0] == '\0')
+            snprintf(text, text_size, "the raft log cannot be opened: %s",
+                     rc == -EXDEV ? "it belongs to another cluster" : strerror(-rc));
+        return rc;
+    }
+    hs = log_hard_state(n->log);
+    if (log_last_index(n->log) == 0 && n->applied_index == 0 && hs.term <= 1 && hs.voted_for == 0) {
+        rc = bootstrap(n, config, text, text_size);
+        if (rc < 0 && text[0] == '\0')
+            snprintf(text, text_size, "the raft log cannot be begun: %s", strerror(-rc));
+        return rc;
+    }
+    return compare_log_and_store(n, text, text_size);
+}
+
+int node_open(const struct node_config *config, const struct disk *disk, const struct clock *clock,
+              const struct network *network, const struct workers *workers, const struct node_callbacks *callbacks,
+              struct node **ret_node, char *ret_text, size_t text_size)
+{
+    struct core_options core_options = {
+        .id = config->id, .heartbeat_ms = config->heartbeat_ms, .election_ms = config->election_ms, .ready = node_ready};
+    struct node *n;
+    int rc;
+
+    ret_text[0] = '\0';
+    rc = core_check_version(ret_text, text_size);
+    if (rc < 0)
+        return rc;
+    n = calloc(1, sizeof *n);
+    if (n == NULL)
+        return -ENOMEM;
+    n->disk = *disk;
+    n->clock = *clock;
+    n->network = *network;
+    n->workers = *workers;
+    n->callbacks = *callbacks;
+    arena_init(&n->arena);
+    arena_init(&n->send_arena);
+    bytes_init(&n->frame);
+    reads_init(n);
+    n->send_entries = calloc(APPEND_MAX_ENTRIES, sizeof *n->send_entries);
+    rc = proposals_init(n);
+    if (rc == 0)
+        rc = apply_init(n);
+    if (rc == 0 && n->send_entries == NULL)
+        rc = -ENOMEM;
+    if (rc == 0)
+        rc = copy_config(n, config);
+    if (rc == 0)
+        rc = open_store(n, config, ret_text, text_size);
+    if (rc == 0)
+        rc = open_log(n, config, ret_text, text_size);
+    core_options.ctx = n;
+    core_options.seed = clock->random(clock->ctx);
+    if (rc == 0)
+        rc = core_new(&core_options, &n->core);
+    if (rc < 0) {
+        if (ret_text[0] == '\0')
+            snprintf(ret_text, text_size, "%s", strerror(-rc));
+        node_close(n);
+        return rc;
+    }
+    *ret_node = n;
+    return 0;
+}
+
+static int start_entry(void *ctx, uint64_t index, struct log_entry *ret_entry)
+{
+    struct node *n = ctx;
+
+    arena_reset(&n->arena);
+    return log_get(n->log, index, &n->arena, ret_entry);
+}
+
+int node_start(struct node *n)
+{
+    struct core_start start = {
+        .hard_state = log_hard_state(n->log),
+        .first_index = log_first_index(n->log),
+        .last_index = log_last_index(n->log),
+        .base_index = n->applied_index,
+        .base_term = n->applied_term,
+        .entry = start_entry,
+        .ctx = n,
+    };
+    struct store_read *read = NULL;
+    struct store_meta meta;
+    int rc = store_read_begin(n->store, &read);
+
+    if (rc == 0)
+        rc = store_read_meta(read, &meta);
+    if (rc == 0) {
+        start.membership_index = meta.membership_index;
+        start.membership = meta.membership;
+        n->no_leader_since_ms = node_now(n);
+        rc = core_start(n->core, node_now(n), &start);
+        if (rc < 0)
+            node_fail(n, rc, "%s", core_error(n->core));
+    }
+    store_read_end(read);
+    arena_reset(&n->arena);
+    if (rc < 0)
+        return rc;
+    n->started = true;
+    node_advance(n);
+    return 0;
+}
+
+void node_close(struct node *n)
+{
+    if (n == NULL)
+        return;
+    n->failed = true; /* callbacks may ask for more: nothing happens any more */
+    proposals_fini(n, STATUS_STOPPED);
+    reads_fini(n, STATUS_STOPPED);
+    apply_fini(n);
+    core_free(n->core);
+    if (n->log != NULL)
+        log_close(n->log);
+    store_close(n->store);
+    for (size_t i = 0; i < n->n_names; i++)
+        free(n->names[i].name);
+    free(n->name);
+    free(n->store_dir);
+    free(n->send_entries);
+    bytes_fini(&n->frame);
+    arena_fini(&n->arena);
+    arena_fini(&n->send_arena);
+    free(n);
+}

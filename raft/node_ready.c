@@ -1,0 +1,120 @@
+/* node_ready.c - carries out what one step of the core asks for: hard state, entries, messages, in this order. */
+#include "raft/node_state.h"
+
+#include <errno.h>
+
+static int keep_entries(struct node *n, const struct core_ready *ready)
+{
+    int rc = 0;
+
+    if (ready->entries[0].index <= log_last_index(n->log))
+        rc = log_truncate(n->log, ready->entries[0].index);
+    if (rc == 0)
+        rc = log_append(n->log, ready->entries, ready->n_entries);
+    for (size_t i = 0; i < ready->n_entries; i++)
+        n->unflushed_bytes += ready->entries[i].payload.len;
+    return rc;
+}
+
+/* Reads entries for one frame; how many there are in ret_count. What the log does not have ends the frame:
+ * the follower refuses what comes behind a gap and the core starts again from what it has. */
+static int gather(struct node *n, uint64_t index, size_t max, size_t *ret_count, size_t *ret_bytes)
+{
+    size_t count = 0, bytes = 0;
+
+    while (count < max && count < APPEND_MAX_ENTRIES && bytes < APPEND_FRAME_BYTES) {
+        int rc = log_get(n->log, index + count, &n->send_arena, &n->send_entries[count]);
+
+        if (rc == -ENOENT)
+            break;
+        if (rc < 0)
+            return rc;
+        bytes += n->send_entries[count].payload.len + 16;
+        count++;
+    }
+    *ret_count = count;
+    *ret_bytes = bytes;
+    return 0;
+}
+
+/* One message of the core as frames of bounded size: the receiver takes them as so many appends. */
+static int send_append(struct node *n, const struct peer_message *message)
+{
+    struct peer_message m = *message;
+    size_t left = message->append.n_entries, sent_bytes = 0;
+    int rc = 0;
+
+    m.append.entries = n->send_entries;
+    do {
+        size_t count = 0, bytes = 0;
+
+        if (left > 0) {
+            rc = gather(n, m.append.prev_index + 1, left, &count, &bytes);
+            if (rc < 0)
+                break;
+        }
+        m.append.n_entries = count;
+        bytes_reset(&n->frame);
+        peer_message_encode(&m, &n->frame);
+        node_send(n, m.peer, (uint8_t)m.type, &n->frame);
+        if (count == 0)
+            break;
+        left -= count;
+        sent_bytes += bytes;
+        m.append.prev_index += count;
+        m.append.prev_term = n->send_entries[count - 1].term;
+        arena_reset(&n->send_arena);
+    } while (left > 0 && sent_bytes < NODE_APPEND_BYTES);
+    arena_reset(&n->send_arena);
+    return rc;
+}
+
+static bool same_append(const struct peer_message *a, const struct peer_message *b)
+{
+    return a->type == PEER_APPEND && b->type == PEER_APPEND && a->append.prev_index == b->append.prev_index &&
+           a->append.n_entries == b->append.n_entries && a->append.commit == b->append.commit;
+}
+
+static int send_messages(struct node *n, const struct core_ready *ready)
+{
+    for (size_t i = 0; i < ready->n_messages; i++) {
+        const struct peer_message *m = &ready->messages[i];
+        size_t frame_entries = m->type == PEER_APPEND ? m->append.n_entries : 0;
+
+        /* Followers that are level get the same bytes: encode once, when all fits one frame. */
+        if (i > 0 && frame_entries <= 1 && same_append(&ready->messages[i - 1], m)) {
+            node_send(n, m->peer, (uint8_t)m->type, &n->frame);
+            continue;
+        }
+        if (m->type == PEER_APPEND) {
+            int rc = send_append(n, m);
+
+            if (rc < 0)
+                return rc;
+            continue;
+        }
+        bytes_reset(&n->frame);
+        peer_message_encode(m, &n->frame);
+        node_send(n, m->peer, (uint8_t)m->type, &n->frame);
+    }
+    return 0;
+}
+
+int node_ready(void *ctx, const struct core_ready *ready)
+{
+    struct node *n = ctx;
+    struct log_hard_state hs = log_hard_state(n->log);
+    int rc = 0;
+
+    if (ready->hard_state_changed &&
+        (hs.term != ready->hard_state.term || hs.voted_for != ready->hard_state.voted_for))
+        rc = log_set_hard_state(n->log, ready->hard_state);
+    if (rc == 0 && ready->n_entries > 0)
+        rc = keep_entries(n, ready);
+    if (rc == 0 && ready->n_messages > 0)
+        rc = send_messages(n, ready);
+    if (ready->snapshot_peer != 0 && n->config.logger != NULL)
+        log_warn(n->config.logger, "member %016llx needs log entries that are gone, and snapshots are not sent yet",
+                 (unsigned long long)ready->snapshot_peer);
+    return rc;
+}

@@ -1,0 +1,187 @@
+/* node_state.h - the node's inside, shared by node*.c, proposal.c, read.c and apply.c; nobody else includes it.
+ *
+ * Process: node.
+ * Thread:  the loop's, except what the two work items own while they are out (flush: its three result
+ *          fields; apply: the whole job).
+ * Errors:  what can fail beyond a request ends in node_fail().
+ * Memory:  one allocation, freed by node_close().
+ *
+ * Everything happens in node_advance(): an event (frame, timer, finished work) changes core or queues, then
+ * advance carries on whatever has become possible, and at last sets the timer. Requests made by callers only
+ * queue and ask for a turn, so that all that arrives in one turn of the event loop makes one log entry, one
+ * flush, one transaction, and so that no callback is ever called from within a request. */
+#ifndef RAFT_NODE_STATE_H
+#define RAFT_NODE_STATE_H
+
+#include "raft/core.h"
+#include "raft/node.h"
+
+/* ---- limits (docs/limits.md); at each of them: TOO_MANY_REQUESTS, unless said otherwise ---- */
+#define NODE_MAX_PROPOSALS 32768                         /* unanswered, of this node's own clients */
+#define NODE_MAX_PROPOSAL_BYTES ((size_t)128 * 1024 * 1024)
+#define NODE_MAX_BARRIERS 65536
+#define NODE_MAX_UNCOMMITTED_ENTRIES 4096                /* on the leader; own proposals wait, forwarded ones are refused */
+#define NODE_MAX_UNCOMMITTED_BYTES ((size_t)64 * 1024 * 1024)
+#define NODE_ENTRY_TARGET_BYTES ((size_t)512 * 1024)     /* commands that wait together share an entry up to this */
+#define NODE_APPEND_BYTES ((size_t)8 * 1024 * 1024)      /* sent to one peer for one message of the core; it asks again */
+#define NODE_APPLY_BYTES ((size_t)4 * 1024 * 1024)       /* one transaction, or one entry */
+#define NODE_APPLY_ENTRIES 1024
+#define NODE_INLINE_BYTES ((size_t)8 * 1024)             /* more than that is never written or applied on the loop */
+#define NODE_INLINE_MS 2                                 /* nor on a disk that last took longer than this */
+#define NODE_NO_LEADER_TIMEOUTS 3                        /* election timeouts without a leader until waits fail */
+
+#define PROPOSAL_TABLE_SIZE (NODE_MAX_PROPOSALS * 2)
+
+enum proposal_state { PROPOSAL_QUEUED = 1, PROPOSAL_SENT, PROPOSAL_ENDED };
+
+struct uncommitted {
+    uint64_t index;
+    size_t bytes;
+};
+
+/* Which forwards of a peer have been appended in this term: the newest sequence and the 64 before it. */
+struct forward_window {
+    uint64_t peer, term, newest, seen;
+};
+
+struct proposals {
+    struct list queued; /* not in any log: may still be refused */
+    struct list sent;   /* handed to a leader of .term: the outcome is unknown until applied or that term is past */
+    struct list ended;  /* refused within node_propose(); told at the next turn */
+    struct node_proposal **table; /* by request; open addressing */
+    size_t count, bytes;
+    uint64_t next_request;
+    uint64_t next_deadline_ms;    /* no deadline is earlier */
+    uint64_t forward_sequence;
+    uint64_t forward_hold_ms;     /* a leader refused: not again before this */
+    struct uncommitted *uncommitted; /* ring, on the leader */
+    size_t uncommitted_front, uncommitted_count, uncommitted_bytes;
+    struct forward_window windows[NODE_MAX_MEMBERS];
+};
+
+enum barrier_state { BARRIER_WAITING = 1, BARRIER_ASKING, BARRIER_APPLYING, BARRIER_ENDED };
+
+/* A follower's question that this leader has to answer. One a peer: a newer one replaces it. */
+struct remote_read {
+    uint64_t peer, sequence;
+    int state; /* enum barrier_state; 0: none */
+};
+
+struct reads {
+    struct list waiting;  /* for the next round */
+    struct list asking;   /* in the round that is out */
+    struct list applying; /* have their index; wait until it is applied */
+    struct list ended;
+    size_t count;
+    uint64_t next_deadline_ms;
+    bool open;            /* a round is out */
+    uint64_t sequence, term, leader, index; /* of the round */
+    uint64_t sent_ms;
+    uint64_t acked[NODE_MAX_MEMBERS];
+    size_t n_acked;
+    struct remote_read remote[NODE_MAX_MEMBERS];
+};
+
+struct apply_job;
+
+struct node {
+    struct node_config config;
+    char *name, *store_dir;
+    struct {
+        uint64_t id;
+        char *name;
+    } names[NODE_MAX_MEMBERS];
+    size_t n_names;
+    struct disk disk;
+    struct clock clock;
+    struct network network;
+    struct workers workers;
+    struct node_callbacks callbacks;
+    struct store *store;
+    struct log *log;
+    struct core *core;
+
+    bool started, failed, advancing, turn_wanted;
+    uint64_t timer_ms; /* as last set; 0: not set */
+    uint64_t members_version;
+    uint64_t connected[NODE_MAX_MEMBERS];
+    size_t n_connected;
+    struct arena arena;         /* of one event */
+    struct arena send_arena;    /* of one frame */
+    struct bytes frame;         /* of one frame */
+    struct log_entry *send_entries; /* APPEND_MAX_ENTRIES */
+
+    /* leadership as told */
+    uint64_t leader, leader_term;
+    uint64_t no_leader_since_ms;
+    bool no_leader_told;
+    uint64_t noop_term, noop_index; /* this leader's first entry in noop_term */
+
+    struct work flush;
+    bool flush_out;
+    int flush_rc;
+    uint64_t flush_synced;
+    uint64_t flush_began_ms, flush_took_ms;
+    size_t unflushed_bytes;
+
+    struct apply_job *job; /* NULL: none made yet */
+    bool apply_out;
+    uint64_t apply_began_ms, apply_took_ms;
+    uint64_t applied_index, applied_term;
+    uint64_t epoch;
+    int64_t revision;
+
+    struct proposals proposals;
+    struct reads reads;
+};
+
+/* node.c */
+uint64_t node_now(const struct node *n);
+/* The end: tells once, and nothing happens any more. */
+void node_fail(struct node *n, int error, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* A core call's result: true if it went well. */
+bool node_core_ok(struct node *n, int rc);
+void node_advance(struct node *n);
+void node_want_turn(struct node *n);
+bool node_is_leader(const struct node *n);
+void node_send(struct node *n, uint64_t to, uint8_t type, const struct bytes *payload);
+
+/* node_ready.c: what a step of the core asks for, in its order */
+int node_ready(void *ctx, const struct core_ready *ready);
+
+
+/* node_flush.c */
+bool node_flush_pump(struct node *n); /* true if something was done in line */
+
+/* apply.c */
+int apply_init(struct node *n);
+void apply_fini(struct node *n);
+bool apply_pump(struct node *n);
+
+/* proposal.c */
+int proposals_init(struct node *n);
+void proposals_fini(struct node *n, uint16_t status);
+void proposals_pump(struct node *n);   /* submits, forwards, tells refusals */
+void proposals_expire(struct node *n); /* deadlines */
+void proposals_fail_all(struct node *n);
+void proposals_answer(struct node *n, uint64_t request, uint16_t status, int64_t revision, struct slice body);
+/* An entry of a newer term is applied: what was sent in an older one and is not applied never will be. */
+void proposals_requeue(struct node *n, uint64_t applied_term);
+void proposals_committed(struct node *n);
+void proposals_lost_leadership(struct node *n);
+int proposals_receive_forward(struct node *n, uint64_t from, struct slice payload);
+int proposals_receive_reject(struct node *n, uint64_t from, struct slice payload);
+
+/* read.c */
+void reads_init(struct node *n);
+void reads_fini(struct node *n, uint16_t status);
+void reads_pump(struct node *n);
+void reads_expire(struct node *n);
+void reads_fail_all(struct node *n);
+void reads_leader_changed(struct node *n); /* leader, term or membership */
+int reads_receive_index(struct node *n, uint64_t from, struct slice payload);
+int reads_receive_reply(struct node *n, uint64_t from, struct slice payload);
+int reads_receive_confirm(struct node *n, uint64_t from, struct slice payload);
+int reads_receive_confirmed(struct node *n, uint64_t from, struct slice payload);
+
+#endif
