@@ -24,7 +24,7 @@ import (
 // one object an event and line, {"type":"put"|"delete","kv":{...}}.
 
 // SocketName is the local socket's name in the data directory.
-const SocketName = "quorumfs.sock"
+const SocketName = "node.sock"
 
 // Status is what quorumctl status -o json says, as far as tests use it.
 type Status struct {
