@@ -2,8 +2,8 @@
  *
  * For the KV commands these are etcd's, in etcd's order. One is stricter: etcd looks for a key that one txn
  * changes twice with rules that miss some cases (an inner txn's put before a later inner txn's delete,
- * and deletes up to the end of the key space). The store relies on "a key changes at most once in one revision", so here two changes of one
- * key are refused whenever both could take place. */
+ * and deletes up to the end of the key space). The store relies on "a key changes at most once in one
+ * revision", so here two changes of one key are refused whenever both could take place. */
 #include "proto/command.h"
 
 #include <stdlib.h>

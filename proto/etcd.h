@@ -38,7 +38,8 @@ void etcd_header_encode(const struct etcd_header *h, struct bytes *out);
 void etcd_kv_encode(const struct kv *kv, struct bytes *out); /* the message, without tag and length */
 /* Response bodies without their header. In a txn's answers the inner headers hold the revision, as etcd's do. */
 void etcd_range_response_encode(const struct range_result *r, struct bytes *out);
-void etcd_op_result_encode(const struct op_result *r, int64_t revision, struct bytes *out); /* Put/DeleteRange/Range/TxnResponse */
+/* PutResponse, DeleteRangeResponse, RangeResponse or TxnResponse. */
+void etcd_op_result_encode(const struct op_result *r, int64_t revision, struct bytes *out);
 void etcd_txn_response_encode(const struct txn_result *r, int64_t revision, struct bytes *out);
 int etcd_range_response_decode(struct slice in, struct arena *arena, struct range_result *ret_result);
 int etcd_op_result_decode(enum op_kind kind, struct slice in, struct arena *arena, struct op_result *ret_result);

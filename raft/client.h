@@ -1,8 +1,9 @@
 /* client.h - a front end's line to its node: propose, wait for barriers, hear of revisions.
  *
  * Process: front ends (mount, sidecar, tools).
- * Thread:  one: the owner's. No thread of its own, no event loop of its own: the owner polls client_fd() and a
- *          timer, and calls client_process(). All callbacks come from within client_process(), never from within a request call.
+ * Thread:  one: the owner's. No thread of its own, no event loop of its own: the owner polls client_fd() and
+ *          calls client_process(). All callbacks come from within client_process(), client_wait() or
+ *          client_close(), never from within a request call.
  * Errors:  negative errno for the machinery; a request ends with a status (base/status.h), always, exactly once.
  * Memory:  copies what it is given; callback slices are borrowed for the call.
  * Units:   milliseconds of CLOCK_MONOTONIC.
@@ -78,8 +79,9 @@ typedef void (*client_status_fn)(void *arg, uint16_t status, struct slice json);
 
 enum client_flags { CLIENT_RETRY = 1 };
 
-/* cmd: kind and body (session, sequence, origin, request, time are filled in here and by the node). Each returns a ticket > 0
- * for client_cancel, or a negative errno (-ENOMEM), and then the callback does not come. */
+/* cmd: kind, body, and what the front end knows of user and auth revision; session, sequence, origin, request and
+ * time are filled in here and by the node. Each returns a ticket > 0 for client_cancel, or a negative errno
+ * (-ENOMEM), and then the callback does not come. */
 int64_t client_propose(struct client *c, const struct command *cmd, unsigned flags, uint64_t deadline_ms,
                        client_answer_fn fn, void *arg);
 /* The same with the body already encoded (etcd's message as it came in): no second coding on the way. */
