@@ -1,0 +1,158 @@
+/* main.c - sim [-v] [-n seeds] [-m mutant] [seed]; sim -l lists the mutants. Runs one seed, or so many from it on. Exit status 1 at the first broken promise.
+ * SEED and SEEDS in the environment do the same. */
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tests/sim/world.h"
+
+#define FAULTY_TIME (20 * SECOND)
+#define HEALING_TIME (60 * SECOND)
+
+static struct stats total;
+static uint64_t total_virtual;
+
+static void remove_tree(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *e;
+    char child[512];
+
+    if (dir == NULL) {
+        unlink(path);
+        return;
+    }
+    while ((e = readdir(dir)) != NULL) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        snprintf(child, sizeof child, "%s/%s", path, e->d_name);
+        remove_tree(child);
+    }
+    closedir(dir);
+    rmdir(path);
+}
+
+static char work_dir[64];
+
+static void clean_up(void)
+{
+    if (work_dir[0] != '\0')
+        remove_tree(work_dir);
+}
+
+static void make_dir(void)
+{
+    struct stat st;
+    const char *tmp = getenv("TMPDIR");
+
+    snprintf(work_dir, sizeof work_dir, "%.40s/quorumfs-sim-XXXXXX",
+             stat("/dev/shm", &st) == 0 && access("/dev/shm", W_OK) == 0 ? "/dev/shm" :
+             tmp != NULL                                                ? tmp :
+                                                                          "/tmp");
+    if (mkdtemp(work_dir) == NULL) {
+        perror(work_dir);
+        exit(2);
+    }
+}
+
+static void add_stats(const struct stats *s)
+{
+    uint64_t *to = (uint64_t *)&total;
+    const uint64_t *from = (const uint64_t *)s;
+
+    for (size_t i = 0; i < sizeof *s / sizeof *to; i++)
+        to[i] += from[i];
+}
+
+/* Trouble, then peace: everything that was asked is answered, all nodes become equal, and the books are balanced. */
+static uint64_t run_seed(uint64_t seed, bool verbose)
+{
+    struct world *w;
+    uint64_t hash, deadline;
+
+    make_dir();
+    w = world_new(seed, work_dir, verbose);
+    world_run(w, FAULTY_TIME);
+    world_heal(w);
+    clients_stop(w);
+    deadline = w->now + HEALING_TIME;
+    while (w->now < deadline && !(clients_idle(w) && check_is_level(w)))
+        world_run(w, w->now + 100 * MS);
+    if (!clients_idle(w))
+        world_violation(w, "requests are still not answered %u s after healing", HEALING_TIME / SECOND);
+    if (!check_is_level(w))
+        world_violation(w, "the nodes are not level %u s after healing", HEALING_TIME / SECOND);
+    check_logs(w);
+    check_converged(w);
+    check_final(w);
+    hash = w->trace;
+    add_stats(&w->stats);
+    total_virtual += w->now;
+    world_free(w);
+    clean_up();
+    work_dir[0] = '\0';
+    return hash;
+}
+
+static void print_stats(uint64_t seeds, double seconds)
+{
+    const struct stats *s = &total;
+
+    printf("sim: %llu seeds in %.1f s, %llu s of virtual time, %llu events\n", (unsigned long long)seeds, seconds,
+           (unsigned long long)(total_virtual / SECOND), (unsigned long long)s->events);
+    printf("sim: %llu messages (%llu lost, %llu twice), %llu crashes, %llu partitions, %llu elections, %llu transfers\n",
+           (unsigned long long)s->messages, (unsigned long long)s->lost, (unsigned long long)s->duplicated,
+           (unsigned long long)s->crashes, (unsigned long long)s->partitions, (unsigned long long)s->elections,
+           (unsigned long long)s->transfers);
+    printf("sim: %llu puts: %llu acknowledged, %llu refused, %llu unknown, %llu retries; %llu of %llu barriers passed\n",
+           (unsigned long long)s->proposed, (unsigned long long)s->acknowledged, (unsigned long long)s->refused,
+           (unsigned long long)s->unknown, (unsigned long long)s->retried, (unsigned long long)s->barriers_ok,
+           (unsigned long long)s->barriers);
+}
+
+int main(int argc, char **argv)
+{
+    const char *env_seed = getenv("SEED"), *env_seeds = getenv("SEEDS");
+    uint64_t seed = env_seed != NULL && *env_seed != '\0' ? strtoull(env_seed, NULL, 0) : 1;
+    uint64_t seeds = env_seeds != NULL && *env_seeds != '\0' ? strtoull(env_seeds, NULL, 0) : 1;
+    struct timespec begin, finish;
+    bool verbose = false;
+    int option;
+
+    while ((option = getopt(argc, argv, "vln:m:")) != -1) {
+        if (option == 'v')
+            verbose = true;
+        else if (option == 'n')
+            seeds = strtoull(optarg, NULL, 0);
+        else if (option == 'l') {
+            mutant_list();
+            return 0;
+        } else if (option != 'm' || !mutant_set(optarg))
+            return 2;
+    }
+    if (optind < argc)
+        seed = strtoull(argv[optind], NULL, 0);
+    atexit(clean_up);
+    clock_gettime(CLOCK_MONOTONIC, &begin);
+    for (uint64_t i = 0; i < seeds; i++) {
+        uint64_t hash = run_seed(seed + i, verbose);
+
+        if (seeds == 1) {
+            printf("sim: seed %llu: trace %016llx\n", (unsigned long long)seed, (unsigned long long)hash);
+            if (run_seed(seed, false) != hash) {
+                printf("sim: FAILED; the same seed took another course\n");
+                return 1;
+            }
+        } else if (i < 3 && run_seed(seed + i, false) != hash) {
+            printf("sim: FAILED; seed %llu took another course\n", (unsigned long long)(seed + i));
+            return 1;
+        }
+    }
+    clock_gettime(CLOCK_MONOTONIC, &finish);
+    print_stats(seeds, (double)(finish.tv_sec - begin.tv_sec) + (double)(finish.tv_nsec - begin.tv_nsec) / 1e9);
+    cover_print();
+    return 0;
+}

@@ -1,0 +1,513 @@
+/* world.c - the event heap, and the node's tables on top of it: clock, network, workers; and what goes wrong with them. */
+#include "tests/sim/world.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+
+#include "base/crc32c.h"
+
+/* ---- chance ---- */
+
+uint64_t rng_next(uint64_t *state) /* splitmix64 */
+{
+    uint64_t z = *state += 0x9E3779B97F4A7C15u;
+
+    z = (z ^ z >> 30) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ z >> 27) * 0x94D049BB133111EBu;
+    return z ^ z >> 31;
+}
+
+uint64_t rng_below(uint64_t *state, uint64_t n)
+{
+    return n == 0 ? 0 : rng_next(state) % n;
+}
+
+bool rng_chance(uint64_t *state, unsigned per_mille)
+{
+    return rng_below(state, 1000) < per_mille;
+}
+
+/* ---- saying things ---- */
+
+void world_violation(struct world *w, const char *format, ...)
+{
+    va_list args;
+
+    printf("sim: seed %llu at %llu.%03llu ms: ", (unsigned long long)w->seed, (unsigned long long)(w->now / MS),
+           (unsigned long long)(w->now % MS));
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    printf("\nsim: FAILED; replay with: make sim SEED=%llu\n", (unsigned long long)w->seed);
+    fflush(stdout);
+    exit(1);
+}
+
+void world_note(struct world *w, const char *format, ...)
+{
+    va_list args;
+
+    if (!w->verbose)
+        return;
+    printf("%9llu.%03llu ", (unsigned long long)(w->now / MS), (unsigned long long)(w->now % MS));
+    va_start(args, format);
+    vprintf(format, args);
+    va_end(args);
+    printf("\n");
+}
+
+static void trace(struct world *w, const void *data, size_t len)
+{
+    const uint8_t *p = data;
+
+    for (size_t i = 0; i < len; i++)
+        w->trace = (w->trace ^ p[i]) * 0x100000001B3u;
+}
+
+/* ---- the heap ---- */
+
+static bool earlier(const struct sim_event *a, const struct sim_event *b)
+{
+    return a->at != b->at ? a->at < b->at : a->order < b->order;
+}
+
+static void push(struct world *w, struct sim_event e)
+{
+    size_t i = w->n_events++;
+
+    e.order = w->order++;
+    if (w->n_events > w->cap_events) {
+        w->cap_events = w->cap_events == 0 ? 1024 : w->cap_events * 2;
+        w->heap = realloc(w->heap, w->cap_events * sizeof *w->heap);
+        if (w->heap == NULL)
+            abort();
+    }
+    while (i > 0 && earlier(&e, &w->heap[(i - 1) / 2])) {
+        w->heap[i] = w->heap[(i - 1) / 2];
+        i = (i - 1) / 2;
+    }
+    w->heap[i] = e;
+}
+
+static struct sim_event pop(struct world *w)
+{
+    struct sim_event top = w->heap[0], last = w->heap[--w->n_events];
+    size_t i = 0;
+
+    for (;;) {
+        size_t child = 2 * i + 1;
+
+        if (child >= w->n_events)
+            break;
+        if (child + 1 < w->n_events && earlier(&w->heap[child + 1], &w->heap[child]))
+            child++;
+        if (!earlier(&w->heap[child], &last))
+            break;
+        w->heap[i] = w->heap[child];
+        i = child;
+    }
+    w->heap[i] = last;
+    return top;
+}
+
+void world_at(struct world *w, uint64_t delay, int kind, int node, uint64_t number)
+{
+    push(w, (struct sim_event){.at = w->now + delay, .kind = kind, .node = node, .number = number});
+}
+
+/* ---- clock ---- */
+
+static uint64_t clock_now(void *ctx)
+{
+    const struct sim_node *s = ctx;
+
+    return s->world->now / MS;
+}
+
+static int64_t clock_wall(void *ctx)
+{
+    const struct sim_node *s = ctx;
+
+    return (int64_t)(1700000000000000000ll + (int64_t)s->world->now * 1000 + s->index * 1000000);
+}
+
+static uint64_t clock_random(void *ctx)
+{
+    const struct sim_node *s = ctx;
+
+    return rng_next(&s->world->rng);
+}
+
+static void clock_set_timer(void *ctx, uint64_t at_ms)
+{
+    struct sim_node *s = ctx;
+    uint64_t at = at_ms > UINT64_MAX / MS ? UINT64_MAX / 2 : at_ms * MS;
+
+    s->timer_number++;
+    push(s->world, (struct sim_event){.at = at > s->world->now ? at : s->world->now,
+                                  .kind = SIM_TIMER,
+                                  .node = s->index,
+                                  .life = s->life,
+                                  .number = s->timer_number});
+}
+
+/* ---- network ---- */
+
+static void deliver(struct world *w, int from, int to, uint8_t type, struct slice payload)
+{
+    uint64_t delay = w->faults.latency / 2 + rng_below(&w->rng, w->faults.latency + 1);
+    struct sim_event e = {.kind = SIM_FRAME, .node = to, .from = from, .type = type, .len = payload.len};
+
+    if (rng_chance(&w->rng, w->faults.reorder))
+        delay += rng_below(&w->rng, 40 * MS);
+    e.at = w->now + delay;
+    e.data = malloc(payload.len + 1);
+    if (payload.len > 0)
+        memcpy(e.data, payload.data, payload.len);
+    push(w, e);
+}
+
+static void network_send(void *ctx, uint64_t to, uint8_t type, struct slice payload)
+{
+    struct sim_node *s = ctx;
+    struct world *w = s->world;
+    int target = -1;
+
+    for (int i = 0; i < w->n_nodes; i++)
+        if (w->nodes[i].id == to)
+            target = i;
+    w->stats.messages++;
+    if (target < 0 || target == s->index)
+        world_violation(w, "node %d sends a frame to %llx", s->index, (unsigned long long)to);
+    if (w->cut[s->index][target] || rng_chance(&w->rng, w->faults.loss)) {
+        w->stats.lost++;
+        return;
+    }
+    deliver(w, s->index, target, type, payload);
+    if (rng_chance(&w->rng, w->faults.duplicate)) {
+        w->stats.duplicated++;
+        deliver(w, s->index, target, type, payload);
+    }
+}
+
+static void network_set_peers(void *ctx, const uint64_t *ids, const char *const *urls, size_t n)
+{
+    struct sim_node *s = ctx;
+
+    if (n + 1 != (size_t)s->world->n_nodes)
+        world_violation(s->world, "node %d wants %zu peers", s->index, n);
+}
+
+/* ---- workers ---- */
+
+static void workers_submit(void *ctx, enum work_queue queue, struct work *work)
+{
+    struct sim_node *s = ctx;
+    struct world *w = s->world;
+    uint64_t delay = queue == WORK_LOG ? s->disk_latency / 2 + rng_below(&w->rng, s->disk_latency + 1) :
+                                         100 + rng_below(&w->rng, 2 * MS);
+
+    if (s->busy[queue]++ > 0)
+        world_violation(w, "node %d has two work items in one queue", s->index);
+    s->pending[queue] = work;
+    push(w, (struct sim_event){
+                .at = w->now + delay, .kind = SIM_RUN, .node = s->index, .life = s->life, .work = work, .queue = queue});
+}
+
+static bool workers_idle(void *ctx, enum work_queue queue)
+{
+    struct sim_node *s = ctx;
+
+    /* Sometimes not, so that both ways are gone. */
+    return s->busy[queue] == 0 && rng_chance(&s->world->rng, 500);
+}
+
+/* ---- nodes ---- */
+
+static void on_revision(void *ctx, uint64_t epoch, int64_t revision)
+{
+    struct sim_node *s = ctx;
+
+    if (revision <= s->revision_told)
+        world_violation(s->world, "node %d tells revision %lld after %lld", s->index, (long long)revision,
+                        (long long)s->revision_told);
+    s->revision_told = revision;
+}
+
+static void on_leader(void *ctx, uint64_t leader, uint64_t term)
+{
+    struct sim_node *s = ctx;
+
+    s->leader_seen = leader;
+    world_note(s->world, "node %d: leader %llx of term %llu", s->index, (unsigned long long)leader,
+               (unsigned long long)term);
+}
+
+static void on_fatal(void *ctx, int error, const char *text)
+{
+    struct sim_node *s = ctx;
+
+    if (s->crash_wanted) /* its disk died: as ordered */
+        return;
+    world_violation(s->world, "node %d stops: %s (%s)", s->index, text, strerror(-error));
+}
+
+void world_start_node(struct world *w, int i)
+{
+    struct sim_node *s = &w->nodes[i];
+    struct node_member members[WORLD_MAX_NODES];
+    char urls[WORLD_MAX_NODES][32], text[512];
+    struct node_config config = {
+        .id = s->id, .cluster_id = 42, .name = "sim", .members = members, .n_members = (size_t)w->n_nodes,
+        .heartbeat_ms = 50, .election_ms = 500, .proposal_timeout_ms = 3000, .store_dir = s->dir,
+        .store_flags = STORE_NOSYNC, .store_map_bytes = (size_t)256 << 20, .log_segment_bytes = 64 * 1024,
+        .log_cache_bytes = 32 * 1024};
+    struct clock clock = {s, clock_now, clock_wall, clock_random, clock_set_timer};
+    struct network network = {s, network_send, network_set_peers};
+    struct workers workers = {s, workers_submit, workers_idle};
+    struct node_callbacks callbacks = {s, on_revision, on_leader, on_fatal};
+    struct disk disk = sim_disk_table(s->disk);
+    int rc;
+
+    if (s->node != NULL)
+        return;
+    for (int m = 0; m < w->n_nodes; m++) {
+        snprintf(urls[m], sizeof urls[m], "http://sim:%d", m);
+        members[m] = (struct node_member){.id = w->nodes[m].id, .name = "sim", .peer_url = urls[m], .voter = true};
+    }
+    s->life++;
+    s->crash_wanted = false;
+    s->revision_told = 0;
+    memset(s->busy, 0, sizeof s->busy);
+    memset(s->pending, 0, sizeof s->pending);
+    rc = node_open(&config, &disk, &clock, &network, &workers, &callbacks, &s->node, text, sizeof text);
+    if (rc < 0)
+        world_violation(w, "node %d does not start: %s (%s)", i, text, strerror(-rc));
+    world_note(w, "node %d: starts (life %llu)", i, (unsigned long long)s->life);
+    rc = node_start(s->node);
+    if (rc < 0)
+        world_violation(w, "node %d does not start: %s", i, strerror(-rc));
+    for (int m = 0; m < w->n_nodes; m++) {
+        if (m == i || w->nodes[m].node == NULL)
+            continue;
+        node_peer_connected(s->node, w->nodes[m].id);
+        node_peer_connected(w->nodes[m].node, s->id);
+    }
+    check_node(w, s);
+}
+
+/* The machine stops. A flush that is under way may have done a part of its work. */
+void world_crash_node(struct world *w, int i)
+{
+    struct sim_node *s = &w->nodes[i];
+
+    if (s->node == NULL)
+        return;
+    w->stats.crashes++;
+    s->crash_wanted = true;
+    world_note(w, "node %d: crashes", i);
+    if (s->pending[WORK_LOG] != NULL && rng_chance(&w->rng, 700)) {
+        sim_disk_die_after(s->disk, 1 + (unsigned)rng_below(&w->rng, 6));
+        s->pending[WORK_LOG]->run(s->pending[WORK_LOG]);
+    }
+    node_close(s->node);
+    s->node = NULL;
+    sim_disk_crash(s->disk);
+    for (int m = 0; m < w->n_nodes; m++)
+        if (w->nodes[m].node != NULL)
+            node_peer_disconnected(w->nodes[m].node, s->id);
+}
+
+void world_heal(struct world *w)
+{
+    w->ending = true;
+    w->faults = (struct faults){.latency = 1 * MS};
+    memset(w->cut, 0, sizeof w->cut);
+    for (int i = 0; i < w->n_nodes; i++) {
+        w->nodes[i].disk_latency = 1 * MS;
+        world_start_node(w, i);
+    }
+}
+
+/* ---- faults ---- */
+
+static void make_partition(struct world *w)
+{
+    uint64_t side = rng_below(&w->rng, 1u << w->n_nodes);
+    bool one_way = rng_chance(&w->rng, 200);
+
+    w->stats.partitions++;
+    for (int i = 0; i < w->n_nodes; i++)
+        for (int j = 0; j < w->n_nodes; j++)
+            w->cut[i][j] = i != j && (side >> i & 1) != (side >> j & 1) && !(one_way && (side >> i & 1) != 0);
+    world_note(w, "partition %llx%s", (unsigned long long)side, one_way ? ", one way" : "");
+}
+
+static void one_fault(struct world *w)
+{
+    int i = (int)rng_below(&w->rng, (uint64_t)w->n_nodes);
+    struct sim_node *s = &w->nodes[i];
+
+    switch (rng_below(&w->rng, 5)) {
+    case 0:
+        if (!w->faults.crashes || s->node == NULL)
+            break;
+        world_crash_node(w, i);
+        world_at(w, rng_below(&w->rng, 3 * SECOND), SIM_START, i, 0);
+        break;
+    case 1:
+        if (w->faults.partitions && w->n_nodes > 1)
+            make_partition(w);
+        break;
+    case 2:
+        memset(w->cut, 0, sizeof w->cut);
+        break;
+    case 3:
+        if (w->faults.slow_disks)
+            s->disk_latency = rng_chance(&w->rng, 300) ? 200 * MS : 200 + rng_below(&w->rng, 10 * MS);
+        break;
+    case 4:
+        if (w->faults.transfers && s->node != NULL) {
+            w->stats.transfers++;
+            node_transfer(s->node);
+            check_node(w, s);
+        }
+        break;
+    }
+}
+
+/* ---- running ---- */
+
+static void run_work(struct world *w, struct sim_node *s, const struct sim_event *e)
+{
+    s->pending[e->queue] = NULL;
+    s->running[e->queue] = e->work;
+    e->work->run(e->work);
+    push(w, (struct sim_event){.at = w->now + rng_below(&w->rng, 300), .kind = SIM_DONE, .node = s->index, .life = s->life,
+                           .work = e->work, .queue = e->queue});
+}
+
+static void frame_arrives(struct world *w, struct sim_node *s, const struct sim_event *e)
+{
+    int rc = node_receive(s->node, w->nodes[e->from].id, e->type, slice_make(e->data, e->len));
+
+    if (rc < 0)
+        world_violation(w, "node %d refuses a frame of type %u from node %d: %s", s->index, e->type, e->from,
+                        strerror(-rc));
+}
+
+static void handle(struct world *w, const struct sim_event *e)
+{
+    struct sim_node *s = &w->nodes[e->node];
+    bool current = s->node != NULL && e->life == s->life;
+
+    switch (e->kind) {
+    case SIM_TIMER:
+        if (current && e->number == s->timer_number)
+            node_timer(s->node);
+        break;
+    case SIM_FRAME:
+        if (s->node != NULL)
+            frame_arrives(w, s, e);
+        break;
+    case SIM_RUN:
+        if (current)
+            run_work(w, s, e);
+        break;
+    case SIM_DONE:
+        if (current) {
+            s->busy[e->queue]--;
+            s->running[e->queue] = NULL;
+            e->work->done(e->work);
+        }
+        break;
+    case SIM_FAULT:
+        if (w->ending)
+            return;
+        one_fault(w);
+        world_at(w, 50 * MS + rng_below(&w->rng, 800 * MS), SIM_FAULT, 0, 0);
+        return;
+    case SIM_CLIENT:
+        clients_event(w, e->number);
+        return;
+    case SIM_START:
+        world_start_node(w, e->node);
+        break;
+    }
+    if (s->node != NULL)
+        check_node(w, s);
+}
+
+void world_run(struct world *w, uint64_t until)
+{
+    while (w->n_events > 0 && w->heap[0].at <= until) {
+        struct sim_event e = pop(w);
+        uint64_t mark[4];
+
+        w->now = e.at;
+        mark[0] = e.at;
+        mark[1] = (uint64_t)e.kind << 32 | (uint64_t)e.node << 16 | e.type;
+        mark[2] = e.number;
+        mark[3] = e.data != NULL ? crc32c(0, e.data, e.len) : 0;
+        trace(w, mark, sizeof mark);
+        handle(w, &e);
+        free(e.data);
+        if (++w->stats.events % 1024 == 0)
+            check_logs(w);
+    }
+    w->now = until;
+}
+
+struct world *world_new(uint64_t seed, const char *dir, bool verbose)
+{
+    struct world *w = calloc(1, sizeof *w);
+
+    w->seed = seed;
+    w->rng = seed * 0x2545F4914F6CDD1Du + 1;
+    w->trace = 0xCBF29CE484222325u;
+    w->verbose = verbose;
+    snprintf(w->dir, sizeof w->dir, "%s", dir);
+    w->n_nodes = rng_chance(&w->rng, 100) ? 1 : rng_chance(&w->rng, 150) ? 5 : 3;
+    w->faults.latency = 200 + rng_below(&w->rng, 10 * MS);
+    w->faults.loss = rng_chance(&w->rng, 600) ? (unsigned)rng_below(&w->rng, 150) : 0;
+    w->faults.duplicate = rng_chance(&w->rng, 600) ? (unsigned)rng_below(&w->rng, 100) : 0;
+    w->faults.reorder = rng_chance(&w->rng, 600) ? (unsigned)rng_below(&w->rng, 200) : 0;
+    w->faults.crashes = rng_chance(&w->rng, 800);
+    w->faults.partitions = rng_chance(&w->rng, 700);
+    w->faults.slow_disks = rng_chance(&w->rng, 600);
+    w->faults.transfers = rng_chance(&w->rng, 500);
+    w->checker = checker_new();
+    for (int i = 0; i < w->n_nodes; i++) {
+        struct sim_node *s = &w->nodes[i];
+
+        s->world = w;
+        s->index = i;
+        s->id = 0x100u + (uint64_t)i;
+        s->disk = sim_disk_new(&w->rng);
+        s->disk_latency = 200 + rng_below(&w->rng, 5 * MS);
+        snprintf(s->dir, sizeof s->dir, "%.90s/node%d", dir, i);
+        mkdir(s->dir, 0700);
+    }
+    w->clients = clients_new(w);
+    for (int i = 0; i < w->n_nodes; i++)
+        world_at(w, rng_below(&w->rng, 100 * MS), SIM_START, i, 0);
+    world_at(w, 2 * SECOND, SIM_FAULT, 0, 0);
+    return w;
+}
+
+void world_free(struct world *w)
+{
+    for (int i = 0; i < w->n_nodes; i++) {
+        if (w->nodes[i].node != NULL)
+            node_close(w->nodes[i].node);
+        sim_disk_free(w->nodes[i].disk);
+    }
+    for (size_t i = 0; i < w->n_events; i++)
+        free(w->heap[i].data);
+    clients_free(w->clients);
+    checker_free(w->checker);
+    free(w->heap);
+    free(w);
+}

@@ -1,0 +1,142 @@
+/* world.h - a whole cluster in one process: virtual time, a network and disks that misbehave, and the daemon's own node.
+ *
+ * Process: the simulation.
+ * Thread:  one; worker queues are events in virtual time.
+ * Errors:  a broken promise ends the run: world_violation() prints it with the seed and exits with status 1.
+ * Memory:  world_free() frees all.
+ * Units:   virtual microseconds.
+ *
+ * All chance comes from world.rng, and every event goes into world.trace: one seed, one run. */
+#ifndef SIM_WORLD_H
+#define SIM_WORLD_H
+
+#include "raft/node.h"
+
+#define WORLD_MAX_NODES 7
+#define MS 1000u
+#define SECOND 1000000u
+
+struct world;
+struct sim_disk;
+struct clients;
+struct checker;
+
+/* ---- chance ---- */
+uint64_t rng_next(uint64_t *state);
+uint64_t rng_below(uint64_t *state, uint64_t n);
+bool rng_chance(uint64_t *state, unsigned per_mille);
+
+/* ---- disk.c: files in memory; what is not synced may be lost, or torn, at a crash ---- */
+struct sim_disk *sim_disk_new(uint64_t *rng);
+void sim_disk_free(struct sim_disk *d);
+struct disk sim_disk_table(struct sim_disk *d);
+/* The machine stops: unsynced writes are kept, lost or torn one by one, names likewise. */
+void sim_disk_crash(struct sim_disk *d);
+/* From now on, the n-th operation that changes something and all after it fail: it dies in the middle of them. */
+void sim_disk_die_after(struct sim_disk *d, unsigned n);
+/* For mutants: the syncs of all disks succeed and do nothing. */
+void sim_disk_lie(bool lie);
+uint64_t sim_disk_syncs(const struct sim_disk *d);
+
+/* ---- world.c ---- */
+struct sim_event {
+    uint64_t at, order;
+    int kind;
+    int node;             /* to whom */
+    int from;             /* frames */
+    uint64_t life;        /* incarnation of the node that it concerns */
+    uint64_t number;
+    uint8_t type;
+    uint8_t *data;
+    size_t len;
+    struct work *work;
+    enum work_queue queue;
+};
+
+struct sim_node {
+    struct world *world;
+    int index;
+    uint64_t id;
+    char dir[128];
+    struct sim_disk *disk;
+    struct node *node;  /* NULL: down */
+    uint64_t life;
+    uint64_t timer_number;
+    bool crash_wanted;
+    unsigned busy[WORK_QUEUES];
+    struct work *pending[WORK_QUEUES];     /* submitted, not run */
+    struct work *running[WORK_QUEUES];     /* run, not done */
+    uint64_t disk_latency;                 /* of a flush */
+    uint64_t leader_seen;
+    int64_t revision_told;
+};
+
+struct faults { /* per mille, or times */
+    unsigned loss, duplicate, reorder;
+    uint64_t latency;
+    bool crashes, partitions, slow_disks, transfers;
+};
+
+struct stats {
+    uint64_t events, messages, lost, duplicated, crashes, partitions, elections, transfers, refused_starts;
+    uint64_t proposed, acknowledged, unknown, refused, retried, barriers, barriers_ok;
+};
+
+struct world {
+    uint64_t seed, rng, now, order, trace;
+    int n_nodes;
+    struct sim_node nodes[WORLD_MAX_NODES];
+    bool cut[WORLD_MAX_NODES][WORLD_MAX_NODES];
+    struct sim_event *heap;
+    size_t n_events, cap_events;
+    struct faults faults;
+    struct stats stats;
+    struct clients *clients;
+    struct checker *checker;
+    char dir[96];
+    bool verbose, ending;
+};
+
+struct world *world_new(uint64_t seed, const char *dir, bool verbose);
+void world_free(struct world *w);
+void world_violation(struct world *w, const char *format, ...)
+    __attribute__((format(printf, 2, 3), noreturn));
+void world_note(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A call in so many microseconds; kind and number are the caller's. */
+enum { SIM_TIMER = 1, SIM_FRAME, SIM_RUN, SIM_DONE, SIM_FAULT, SIM_CLIENT, SIM_START };
+void world_at(struct world *w, uint64_t delay, int kind, int node, uint64_t number);
+/* Runs until that time, or until nothing is left to do. */
+void world_run(struct world *w, uint64_t until);
+void world_start_node(struct world *w, int i);
+void world_crash_node(struct world *w, int i);
+/* Everything is repaired: no loss, no cuts, all nodes up. */
+void world_heal(struct world *w);
+
+/* ---- clients.c ---- */
+struct clients *clients_new(struct world *w);
+void clients_free(struct clients *c);
+void clients_event(struct world *w, uint64_t number);
+bool clients_idle(const struct world *w);
+void clients_stop(struct world *w);
+
+/* ---- check.c ---- */
+struct checker *checker_new(void);
+void checker_free(struct checker *c);
+void check_node(struct world *w, struct sim_node *s);     /* after each event at that node */
+void check_logs(struct world *w);                          /* log matching, all pairs */
+void check_converged(struct world *w);                     /* after healing: all levels equal */
+bool check_is_level(const struct world *w);
+void check_acknowledged(struct world *w, const char *key, const char *value, int64_t revision);
+void check_refused(struct world *w, const char *value); /* a definite refusal: it must never appear */
+void check_read(struct world *w, struct store_read *read, const char *key, int64_t bound);
+int64_t check_newest_acknowledged(const struct world *w);
+void check_final(struct world *w);
+
+/* ---- cover.c: mutants, and which branches of the driver were reached, by the calls between its files ---- */
+bool mutant_is(const char *name);
+bool mutant_set(const char *name); /* false: no such */
+void mutant_list(void);
+void cover_print(void);
+size_t cover_missing(void);
+
+#endif
