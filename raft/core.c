@@ -51,16 +51,36 @@ struct core {
     char error[256];
 };
 
+/* The package exports no version number. What counts is that the library behind the linker has the structure
+ * of the header that this file was compiled with: set what can be set from outside and look where it went. */
 int core_check_version(char *ret_text, size_t text_size)
 {
-    int v = raft_version_number();
+    struct raft r;
+    bool known;
 
-    if (v / 100 == RAFT_VERSION_NUMBER / 100)
+    memset(&r, 0, sizeof r);
+    if (raft_init(&r, NULL, NULL, 0x1234, PEER_ADDRESS) != 0) {
+        snprintf(ret_text, text_size, "libraft cannot be initialised");
+        return -EPROTONOSUPPORT;
+    }
+    r.tracer = NULL;
+    raft_seed(&r, 0x51EED);
+    raft_set_heartbeat_timeout(&r, 123);
+    raft_set_election_timeout(&r, 4567);
+    raft_set_max_inflight_entries(&r, 7654);
+    raft_set_pre_vote(&r, true);
+    r.current_term = 99;
+    r.commit_index = 77;
+    known = r.id == 0x1234 && strcmp(r.address, PEER_ADDRESS) == 0 && r.heartbeat_timeout == 123 &&
+            r.election_timeout == 4567 && r.max_inflight_entries == 7654 && r.pre_vote && r.random != 0x51EED &&
+            r.follower_state.randomized_election_timeout >= 4567 && raft_current_term(&r) == 99 &&
+            raft_commit_index(&r) == 77;
+    raft_close(&r, NULL);
+    if (known)
         return 0;
     snprintf(ret_text, text_size,
-             "the installed libraft is version %d.%d.%d, this program needs 0.22.x: install libraft0 0.22 "
-             "(Debian 13, or Debian 12 backports)",
-             v / 10000, v / 100 % 100, v % 100);
+             "the installed libraft is not the version 0.22.x that this program was built with: install libraft0 "
+             "0.22 (Debian 13, or Debian 12 backports)");
     return -EPROTONOSUPPORT;
 }
 

@@ -196,6 +196,8 @@ static int disk_open(void *ctx, const char *path, unsigned flags, struct disk_fi
 
 static void disk_close(void *ctx, struct disk_file *f)
 {
+    if (f == NULL)
+        return;
     file_unref(f->file);
     free(f);
 }
