@@ -1,0 +1,130 @@
+/* conn.h - inside of the gRPC server: the server, its connections and calls.
+ *
+ * Process: quorumfs-grpc; included by the files of the gRPC layer alone (grpc.c, conn.c, h2.c, http1.c).
+ * Thread:  the loop's.
+ * Errors:  negative errno; a connection that cannot go on is closed.
+ * Memory:  a connection owns its calls; it is freed in libuv's close callback.
+ * Units:   bytes; milliseconds of the loop's clock.
+ *
+ * Invariants:
+ *  1. nghttp2 does not tell of streams when a session is deleted: `calls` has them all, and conn_close ends them.
+ *  2. At most one write is under way per connection; while it is, nothing is pulled from nghttp2, so what waits stays in
+ *     the calls' bounded queues.
+ *  3. Connections are closed only from the outermost frame (read, flush, timer), never within nghttp2's callbacks. */
+#ifndef SIDECAR_CONN_H
+#define SIDECAR_CONN_H
+
+#include "sidecar/grpc.h"
+#include "sidecar/grpc_text.h"
+#include "sidecar/limits.h"
+
+#include <nghttp2/nghttp2.h>
+
+enum conn_kind { CONN_SNIFF, CONN_H2, CONN_HTTP1 };
+
+struct grpc_server {
+    uv_loop_t *loop;
+    struct grpc_config config;
+    struct grpc_method_counts *methods; /* sorted by path */
+    size_t n_methods;
+    nghttp2_session_callbacks *h2_callbacks;
+    nghttp2_option *h2_option;
+    struct list conns, dirty, throttled, drained; /* drained: calls */
+    struct list listeners;
+    struct deadlines deadlines;
+    uv_timer_t timer, throttle_timer, sweep_timer, stop_timer;
+    uv_prepare_t prepare;
+    uv_idle_t again; /* active while a flush was cut short */
+    struct grpc_counters counters;
+    bool stopping;
+    void (*stopped)(void *app);
+    unsigned handles; /* of the server's own, until closed */
+    uint8_t *read_scratch, *write_scratch;
+};
+
+struct conn {
+    struct grpc_server *server;
+    uv_tcp_t tcp;
+    enum conn_kind kind;
+    struct list link;       /* server's conns */
+    struct list dirty_link, throttled_link;
+    struct list calls;
+    size_t n_calls;
+    nghttp2_session *h2;
+    uint64_t opened_ms, last_request_ms;
+    size_t input_bytes, output_bytes; /* held by its calls */
+    /* work budget */
+    int64_t work;
+    uint64_t work_ms;
+    /* pings */
+    uint64_t last_ping_ms;
+    unsigned strikes;
+    /* writing */
+    uv_write_t write;
+    uint8_t *write_buf;
+    bool writing, read_paused, closing, close_after_flush, goaway;
+    /* HTTP/1.1, and the preface while it is not whole */
+    struct bytes in, out;
+};
+
+struct grpc_call {
+    struct conn *conn;
+    int32_t stream_id;
+    struct list link; /* conn's calls */
+    struct list drained_link;
+    struct grpc_method_counts *method; /* NULL: unknown, or plain HTTP */
+    void *state;
+    struct grpc_frames frames;
+    struct grpc_out *out_first, **out_last;
+    size_t out_offset, out_bytes; /* offset within the first */
+    size_t drained_mark;
+    struct deadline deadline;
+    uint64_t timeout_ms;
+    char *path;   /* of an unknown method or a page */
+    size_t headers_bytes;
+    char *message; /* of the trailer */
+    uint8_t code;
+    uint8_t http_method; /* 'G' GET, 'H' HEAD, 'P' POST, 0 another */
+    bool begun, is_grpc, bad_timeout, compressed, require_leader, has_timeout;
+    bool responded, deferred, finished, ended, remote_closed, got_message, want_drained, trailers_sent, is_page;
+};
+
+/* conn.c */
+void conn_accept(struct grpc_server *s, uv_stream_t *listener);
+void conn_mark_dirty(struct conn *c);
+void conn_flush(struct conn *c);
+void conn_close(struct conn *c);
+void conn_charge(struct conn *c, unsigned units);
+
+/* h2.c: the nghttp2 side */
+int h2_setup(struct grpc_server *s);
+void h2_teardown(struct grpc_server *s);
+int h2_open(struct conn *c);
+int h2_receive(struct conn *c, const uint8_t *data, size_t len);
+/* Appends frames to at most cap bytes at out; the count, or a negative errno. */
+ssize_t h2_pull(struct conn *c, uint8_t *out, size_t cap);
+bool h2_alive(struct conn *c);
+void h2_goaway(struct conn *c, uint32_t error, const char *text);
+void h2_submit_error(struct grpc_call *call);   /* trailers only */
+void h2_submit_response(struct grpc_call *call); /* headers; data follow from the queue */
+void h2_resume(struct grpc_call *call);
+void h2_reset(struct grpc_call *call, uint32_t error);
+void h2_submit_page(struct grpc_call *call, const struct http_reply *reply);
+
+/* grpc.c: the call side */
+struct grpc_call *call_new(struct conn *c, int32_t stream_id);
+void call_free(struct grpc_call *call); /* ends it if it has not ended */
+void call_header(struct grpc_call *call, struct slice name, struct slice value);
+void call_begin(struct grpc_call *call, bool half_closed);
+void call_data(struct grpc_call *call, struct slice data);
+void call_half_close(struct grpc_call *call);
+/* Copies out what is queued; sets *ret_done when all has gone and the call is finished. */
+size_t call_read(struct grpc_call *call, uint8_t *buf, size_t len, bool *ret_done);
+void server_run_drained(struct grpc_server *s);
+void server_arm_timer(struct grpc_server *s);
+
+/* http1.c */
+/* Answers what is whole in c->in into c->out; -EBADMSG: answer and close. */
+void http1_receive(struct conn *c);
+
+#endif

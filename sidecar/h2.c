@@ -1,0 +1,350 @@
+/* h2.c - the one place that talks to nghttp2: its callbacks become calls of grpc.c, and answers become frames. */
+#include "sidecar/conn.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define BDP_PING "\x02\x04\x10\x10\x09\x0e\x07\x07" /* grpc-go's bandwidth probe */
+#define FRAME_ROOM (16384 + 64 * 1024)
+
+static int err_from_h2(int rc)
+{
+    if (rc >= 0)
+        return 0;
+    return rc == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPROTO;
+}
+
+/* ---- what nghttp2 tells ---- */
+
+static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct conn *c = user;
+    struct grpc_server *s = c->server;
+    struct grpc_call *call;
+
+    if (frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0;
+    conn_charge(c, 1);
+    call = s->counters.calls_open < SERVER_STREAMS_MAX ? call_new(c, frame->hd.stream_id) : NULL;
+    if (call == NULL)
+        return err_from_h2(nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                                     NGHTTP2_REFUSED_STREAM)) == 0
+                   ? 0
+                   : NGHTTP2_ERR_CALLBACK_FAILURE;
+    nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call);
+    return 0;
+}
+
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
+                     const uint8_t *value, size_t value_len, uint8_t flags, void *user)
+{
+    struct grpc_call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+
+    if (call == NULL || frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+        return 0;
+    call_header(call, slice_make(name, name_len), slice_make(value, value_len));
+    if (call->headers_bytes > CONN_HEADERS_MAX_BYTES)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets this stream */
+    return 0;
+}
+
+static void on_ping(struct conn *c, const nghttp2_ping *ping)
+{
+    uint64_t now = uv_now(c->server->loop);
+
+    conn_charge(c, 1);
+    if ((ping->hd.flags & NGHTTP2_FLAG_ACK) != 0 || memcmp(ping->opaque_data, BDP_PING, 8) == 0)
+        return;
+    if (c->last_ping_ms != 0 && now - c->last_ping_ms < PING_MIN_INTERVAL_MS) {
+        c->server->counters.ping_strikes++;
+        if (++c->strikes > PING_STRIKES_MAX)
+            h2_goaway(c, NGHTTP2_ENHANCE_YOUR_CALM, "too_many_pings");
+    }
+    c->last_ping_ms = now;
+}
+
+static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct conn *c = user;
+    struct grpc_call *call;
+    bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
+
+    switch (frame->hd.type) {
+    case NGHTTP2_HEADERS:
+        call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+        if (call == NULL)
+            break;
+        if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
+            call_begin(call, end);
+        else if (end)
+            call_half_close(call);
+        break;
+    case NGHTTP2_DATA:
+        call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+        if (call != NULL && end)
+            call_half_close(call);
+        break;
+    case NGHTTP2_RST_STREAM:
+        c->server->counters.resets_received++;
+        conn_charge(c, 1);
+        break;
+    case NGHTTP2_PING:
+        on_ping(c, &frame->ping);
+        break;
+    case NGHTTP2_SETTINGS:
+    case NGHTTP2_PRIORITY:
+        conn_charge(c, 1);
+        break;
+    default:
+        break;
+    }
+    return 0;
+}
+
+static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *data, size_t len,
+                         void *user)
+{
+    struct grpc_call *call = nghttp2_session_get_stream_user_data(session, stream_id);
+
+    if (call != NULL)
+        call_data(call, slice_make(data, len));
+    /* Taken in full, so the window opens again: what calls hold is bounded by refusal, not by the window. */
+    return nghttp2_session_consume(session, stream_id, len) < 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
+static int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error, void *user)
+{
+    struct grpc_call *call = nghttp2_session_get_stream_user_data(session, stream_id);
+
+    if (call == NULL)
+        return 0;
+    nghttp2_session_set_stream_user_data(session, stream_id, NULL);
+    call_free(call);
+    return 0;
+}
+
+static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
+{
+    struct conn *c = user;
+    struct grpc_call *call;
+
+    if (frame->hd.type == NGHTTP2_GOAWAY)
+        c->server->counters.goaways_sent++;
+    if ((frame->hd.flags & NGHTTP2_FLAG_END_STREAM) == 0 || (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA))
+        return 0;
+    call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    if (call != NULL && !call->remote_closed) /* the client still sends; we are done with it */
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    return 0;
+}
+
+int h2_setup(struct grpc_server *s)
+{
+    nghttp2_session_callbacks *cb;
+
+    if (nghttp2_session_callbacks_new(&cb) != 0)
+        return -ENOMEM;
+    s->h2_callbacks = cb;
+    nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
+    nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
+    nghttp2_session_callbacks_set_on_frame_recv_callback(cb, on_frame_recv);
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data_chunk);
+    nghttp2_session_callbacks_set_on_stream_close_callback(cb, on_stream_close);
+    nghttp2_session_callbacks_set_on_frame_send_callback(cb, on_frame_send);
+    if (nghttp2_option_new(&s->h2_option) != 0)
+        return -ENOMEM;
+    nghttp2_option_set_no_auto_window_update(s->h2_option, 1);
+    /* A thousand cancelled calls in a burst are normal for clientv3; nghttp2's default would answer with GOAWAY for
+     * the whole connection. The work budget polices instead (limits.h). */
+    nghttp2_option_set_stream_reset_rate_limit(s->h2_option, 1u << 30, 1u << 30);
+    return 0;
+}
+
+void h2_teardown(struct grpc_server *s)
+{
+    nghttp2_session_callbacks_del(s->h2_callbacks);
+    nghttp2_option_del(s->h2_option);
+}
+
+int h2_open(struct conn *c)
+{
+    uint32_t streams = c->server->config.max_streams;
+    nghttp2_settings_entry settings[] = {
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams != 0 ? streams : CONN_STREAMS_MAX},
+        {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW_BYTES},
+        {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, CONN_HEADERS_MAX_BYTES},
+    };
+    int rc;
+
+    rc = nghttp2_session_server_new2(&c->h2, c->server->h2_callbacks, c, c->server->h2_option);
+    if (rc == 0)
+        rc = nghttp2_submit_settings(c->h2, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof settings[0]);
+    if (rc == 0)
+        rc = nghttp2_session_set_local_window_size(c->h2, NGHTTP2_FLAG_NONE, 0, H2_CONN_WINDOW_BYTES);
+    return err_from_h2(rc);
+}
+
+int h2_receive(struct conn *c, const uint8_t *data, size_t len)
+{
+    ssize_t n = nghttp2_session_mem_recv(c->h2, data, len);
+
+    return n < 0 ? err_from_h2((int)n) : 0;
+}
+
+ssize_t h2_pull(struct conn *c, uint8_t *out, size_t cap)
+{
+    size_t len = 0;
+
+    while (cap - len >= FRAME_ROOM) {
+        const uint8_t *data;
+        ssize_t n = nghttp2_session_mem_send(c->h2, &data);
+
+        if (n < 0)
+            return err_from_h2((int)n);
+        if (n == 0)
+            break;
+        if ((size_t)n > cap - len)
+            return -EPROTO;
+        memcpy(out + len, data, (size_t)n);
+        len += (size_t)n;
+    }
+    return (ssize_t)len;
+}
+
+bool h2_alive(struct conn *c)
+{
+    return nghttp2_session_want_read(c->h2) || nghttp2_session_want_write(c->h2);
+}
+
+void h2_goaway(struct conn *c, uint32_t error, const char *text)
+{
+    if (c->goaway)
+        return;
+    c->goaway = true;
+    nghttp2_submit_goaway(c->h2, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(c->h2), error,
+                          (const uint8_t *)text, strlen(text));
+    if (error != NGHTTP2_NO_ERROR)
+        c->close_after_flush = true;
+    conn_mark_dirty(c);
+}
+
+/* ---- answers ---- */
+
+#define STATIC_NV(n, v)                                                                                     \
+    {(uint8_t *)(uintptr_t)(n), (uint8_t *)(uintptr_t)(v), sizeof(n) - 1, sizeof(v) - 1,                     \
+     NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE}
+
+static nghttp2_nv nv_make(const char *name, const char *value)
+{
+    return (nghttp2_nv){(uint8_t *)(uintptr_t)name, (uint8_t *)(uintptr_t)value, strlen(name), strlen(value),
+                        NGHTTP2_NV_FLAG_NONE};
+}
+
+/* grpc-status and grpc-message; the count. */
+static size_t trailer_nv(struct grpc_call *call, char code[4], nghttp2_nv nv[2])
+{
+    snprintf(code, 4, "%u", call->code);
+    nv[0] = nv_make("grpc-status", code);
+    if (call->message == NULL)
+        return 1;
+    nv[1] = nv_make("grpc-message", call->message);
+    return 2;
+}
+
+static ssize_t read_data(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t len, uint32_t *flags,
+                         nghttp2_data_source *source, void *user)
+{
+    struct grpc_call *call = source->ptr;
+    bool done;
+    size_t n = call_read(call, buf, len, &done);
+
+    if (!done) {
+        if (n == 0) {
+            call->deferred = true;
+            return NGHTTP2_ERR_DEFERRED;
+        }
+        return (ssize_t)n;
+    }
+    *flags |= NGHTTP2_DATA_FLAG_EOF;
+    if (!call->is_page) {
+        nghttp2_nv nv[2];
+        char code[4];
+        size_t count = trailer_nv(call, code, nv);
+
+        *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
+        if (nghttp2_submit_trailer(session, stream_id, nv, count) < 0)
+            return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+    }
+    return (ssize_t)n;
+}
+
+void h2_submit_error(struct grpc_call *call)
+{
+    nghttp2_nv nv[4] = {STATIC_NV(":status", "200"), STATIC_NV("content-type", "application/grpc")};
+    char code[4];
+    size_t count = 2 + trailer_nv(call, code, nv + 2);
+
+    call->responded = true;
+    if (nghttp2_submit_response(call->conn->h2, call->stream_id, nv, count, NULL) < 0)
+        h2_reset(call, NGHTTP2_INTERNAL_ERROR);
+}
+
+void h2_submit_response(struct grpc_call *call)
+{
+    nghttp2_nv nv[2] = {STATIC_NV(":status", "200"), STATIC_NV("content-type", "application/grpc")};
+    nghttp2_data_provider provider = {.source.ptr = call, .read_callback = read_data};
+
+    call->responded = true;
+    if (nghttp2_submit_response(call->conn->h2, call->stream_id, nv, 2, &provider) < 0)
+        h2_reset(call, NGHTTP2_INTERNAL_ERROR);
+}
+
+void h2_resume(struct grpc_call *call)
+{
+    if (!call->deferred)
+        return;
+    call->deferred = false;
+    nghttp2_session_resume_data(call->conn->h2, call->stream_id);
+}
+
+void h2_reset(struct grpc_call *call, uint32_t error)
+{
+    nghttp2_submit_rst_stream(call->conn->h2, NGHTTP2_FLAG_NONE, call->stream_id, error);
+    conn_mark_dirty(call->conn);
+}
+
+void h2_submit_page(struct grpc_call *call, const struct http_reply *reply)
+{
+    char status[12], length[24];
+    nghttp2_data_provider provider = {.source.ptr = call, .read_callback = read_data};
+    nghttp2_nv nv[3];
+    struct grpc_out *out;
+
+    snprintf(status, sizeof status, "%d", reply->status);
+    snprintf(length, sizeof length, "%zu", reply->body.len);
+    nv[0] = nv_make(":status", status);
+    nv[1] = nv_make("content-type", reply->content_type);
+    nv[2] = nv_make("content-length", length);
+    call->responded = true;
+    call->finished = true;
+    if (reply->body.len == 0 || call->http_method == 'H') {
+        nghttp2_submit_response(call->conn->h2, call->stream_id, nv, 3, NULL);
+    } else {
+        out = grpc_out_new(reply->body.len, 0);
+        if (out == NULL) {
+            h2_reset(call, NGHTTP2_INTERNAL_ERROR);
+            return;
+        }
+        memcpy(out->head, reply->body.data, reply->body.len);
+        out->head_len = (uint32_t)reply->body.len;
+        out->total = reply->body.len;
+        call->out_first = out;
+        call->out_last = &out->next;
+        call->out_bytes += out->total;
+        call->conn->output_bytes += out->total;
+        call->conn->server->counters.output_bytes += out->total;
+        nghttp2_submit_response(call->conn->h2, call->stream_id, nv, 3, &provider);
+    }
+    conn_mark_dirty(call->conn);
+}

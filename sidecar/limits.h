@@ -1,0 +1,75 @@
+/* limits.h - every limit of the sidecar, with what happens there. docs/grpc.md lists them for operators.
+ *
+ * Process: quorumfs-grpc.  Thread: constants.  Errors: none.  Memory: none.
+ * Units:   in each name. */
+#ifndef SIDECAR_LIMITS_H
+#define SIDECAR_LIMITS_H
+
+#include "store/command.h"
+
+/* One gRPC message from a client: etcd's default, --max-request-bytes and 512 KiB for what is around it. Over it:
+ * ResourceExhausted, with gRPC's own text. Between REQUEST_MAX_BYTES and this: etcd's "request is too large". */
+#define GRPC_MESSAGE_MAX_BYTES (REQUEST_MAX_BYTES + 512 * 1024)
+
+/* Messages that have come in part, of one connection and of all: the call that passes it is refused. */
+#define CONN_INPUT_MAX_BYTES (32u * 1024 * 1024)
+#define SERVER_INPUT_MAX_BYTES (256u * 1024 * 1024)
+
+/* Answers waiting for their client to read them. A connection, or the program, beyond it: further unary requests are
+ * refused ("too many requests"), so that what was accepted can drain. */
+#define CONN_OUTPUT_MAX_BYTES (64u * 1024 * 1024)
+#define SERVER_OUTPUT_MAX_BYTES (512u * 1024 * 1024)
+
+/* One answer to Range held as a whole; a longer one is refused with ResourceExhausted. */
+#define RANGE_ANSWER_MAX_BYTES (256u * 1024 * 1024)
+
+/* Requests under way at the node, in bytes: past it "too many requests". */
+#define SERVER_PENDING_MAX_BYTES (128u * 1024 * 1024)
+
+/* A watch stream holds this much unread output; past it its watchers keep only their cursor until it has drained to
+ * half. With more than SERVER_WATCH_BUFFER_BYTES held by all streams, a stream counts as full at STREAM_BUFFER_MIN_BYTES.
+ * The answer for one revision is never cut (etcd's atomicity), so a stream may pass its limit by one message. */
+#define STREAM_BUFFER_BYTES (1024u * 1024)
+#define STREAM_BUFFER_MIN_BYTES (16u * 1024)
+#define SERVER_WATCH_BUFFER_BYTES (256u * 1024 * 1024)
+/* Answers to a watch stream's own requests (created, canceled, progress) are not held back by the limit above; a
+ * stream that goes on asking and does not read is ended with ResourceExhausted at this. */
+#define STREAM_CONTROL_MAX_BYTES (32u * 1024 * 1024)
+
+/* Against rapid reset and floods: each new stream, reset, ping and settings frame costs one unit; a connection without
+ * units is not read from until some have come back. nghttp2's own guard (GOAWAY for all) is set out of the way. */
+#define CONN_WORK_BURST 200000
+#define CONN_WORK_PER_SECOND 100000
+#define CONN_WORK_TICK_MS 10
+
+#define CONN_STREAMS_MAX 10000    /* concurrent streams of one connection, announced in SETTINGS */
+#define SERVER_STREAMS_MAX 200000 /* of all: further ones are refused (REFUSED_STREAM) */
+#define SERVER_CONNS_MAX 10000    /* further ones are closed at once */
+#define CONN_HEADERS_MAX_BYTES 16384 /* names and values of one request's headers: 431 or RST */
+#define CONN_CONTROL_QUEUE_MAX 1000  /* nghttp2's frames waiting while the socket is full: then we stop reading */
+
+#define CONN_HANDSHAKE_TIMEOUT_MS 10000 /* to the whole preface, or a whole HTTP/1.1 request */
+#define HTTP1_IDLE_TIMEOUT_MS 60000
+
+/* grpc-go's servers allow a ping each 5 minutes, etcd's each 5 s (--grpc-keepalive-min-time); two strikes are free. */
+#define PING_MIN_INTERVAL_MS 5000
+#define PING_STRIKES_MAX 2
+
+#define H2_STREAM_WINDOW_BYTES (1024 * 1024)
+#define H2_CONN_WINDOW_BYTES (8 * 1024 * 1024)
+
+#define WRITE_GATHER_BYTES (256u * 1024) /* written to one socket at a time */
+#define WRITE_TURN_BYTES (1024u * 1024)  /* to one connection before the others get their turn */
+
+#define DRAIN_GRACE_MS 2000 /* from SIGTERM until streams that are still open are ended */
+
+/* A turn of the watch feed, then other work runs. */
+#define FEED_TURN_EVENTS 2000
+#define FEED_SLICE_ROWS 1000
+#define FEED_SLICE_BYTES (1024u * 1024)
+#define FEED_SLICE_MS 2
+#define FEED_KEYS_PER_JOB 256
+#define FEED_EVENTS_PER_KEY 64
+#define WATCH_PROGRESS_INTERVAL_MS (10 * 60 * 1000) /* etcd's --watch-progress-notify-interval */
+
+#endif
