@@ -422,6 +422,8 @@ static void on_prepare(uv_prepare_t *prepare)
     struct list now;
 
     server_run_drained(s);
+    if (s->config.turn != NULL)
+        s->config.turn(s->config.app);
     list_init(&now);
     while (!list_empty(&s->dirty)) {
         struct list *it = s->dirty.next;

@@ -402,18 +402,16 @@ void grpc_send(struct grpc_call *call, struct grpc_out *out)
 
 void grpc_send_bytes(struct grpc_call *call, struct slice head, struct slice message)
 {
-    struct grpc_out *out = grpc_out_new(head.len, message.len > 0 ? 1 : 0);
+    struct grpc_out *out = head.len + message.len < UINT32_MAX / 2 ? grpc_out_new(head.len + message.len, 0) : NULL;
 
-    if (out != NULL && message.len > 0 && (out->bodies[0] = body_copy(message)) == NULL) {
-        grpc_out_free(out);
-        out = NULL;
-    }
     if (out == NULL) {
         grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
         return;
     }
     if (head.len > 0)
         memcpy(grpc_out_head(out), head.data, head.len);
+    if (message.len > 0)
+        memcpy(grpc_out_head(out) + head.len, message.data, message.len);
     grpc_send(call, out);
 }
 

@@ -116,6 +116,7 @@ struct http_reply {
 struct grpc_config {
     const struct grpc_method *const *methods; /* NULL-terminated */
     void (*page)(void *app, const struct http_request *request, struct http_reply *reply); /* plain HTTP */
+    void (*turn)(void *app); /* once per turn of the loop, before output is written; may be NULL */
     void *app;
     const struct logger *log;
     uint32_t max_streams; /* of one connection; 0: CONN_STREAMS_MAX */
