@@ -14,6 +14,9 @@
  *  9 F built without assertions: a leader that gets an append of    -EBADMSG, the message is not fed
  *      its own term overwrites its state
  * 10   time that goes back                                          c->now_ms only grows
+ * 11 F a rejection that comes late (reordered, from before a        give_append_result() raises its hint, or
+ *      reconnect) sets next_index at or below match_index: after      makes it say nothing
+ *      that the follower gets nothing but empty messages, for good
  */
 #include "raft/core.h"
 
@@ -615,6 +618,24 @@ static int receive_append(struct core *c, const struct peer_message *m)
     return 0;
 }
 
+/* What is known to match stays so: a rejection below it is old news (guard 11). */
+static void give_append_result(const struct core *c, const struct peer_message *m,
+                               struct raft_append_entries_result *to)
+{
+    uint64_t match = m->append_result.term == c->raft.current_term ? core_match_index(c, m->peer) : 0;
+
+    *to = (struct raft_append_entries_result){
+        .version = 1,
+        .term = m->append_result.term,
+        .rejected = m->append_result.rejected,
+        .last_log_index = m->append_result.last_index,
+    };
+    if (to->rejected != 0 && to->rejected <= match)
+        to->rejected = to->last_log_index = 0;
+    else if (to->rejected != 0 && to->last_log_index < match)
+        to->last_log_index = match;
+}
+
 int core_receive(struct core *c, uint64_t now_ms, const struct peer_message *m)
 {
     struct raft_message out = {.server_id = m->peer, .server_address = PEER_ADDRESS};
@@ -627,10 +648,7 @@ int core_receive(struct core *c, uint64_t now_ms, const struct peer_message *m)
         return receive_append(c, m);
     case PEER_APPEND_RESULT:
         out.type = RAFT_APPEND_ENTRIES_RESULT;
-        out.append_entries_result.version = 1;
-        out.append_entries_result.term = m->append_result.term;
-        out.append_entries_result.rejected = m->append_result.rejected;
-        out.append_entries_result.last_log_index = m->append_result.last_index;
+        give_append_result(c, m, &out.append_entries_result);
         return feed_message(c, &out);
     case PEER_VOTE:
         out.type = RAFT_REQUEST_VOTE;

@@ -390,7 +390,7 @@ int log_reset(struct log *l, uint64_t index, uint64_t term)
     return rc;
 }
 
-static int read_back(struct log *l, const struct log_slot *s, uint64_t index, struct slice *ret_payload)
+static int read_record(struct log *l, const struct log_slot *s, uint64_t index, struct slice *ret_payload)
 {
     const uint8_t *data;
     struct log_record r;
@@ -410,6 +410,17 @@ static int read_back(struct log *l, const struct log_slot *s, uint64_t index, st
         return -EUCLEAN;
     *ret_payload = slice_make(data + LOG_RECORD_BYTES, s->len);
     return 0;
+}
+
+static int read_back(struct log *l, const struct log_slot *s, uint64_t index, struct slice *ret_payload)
+{
+    int rc = read_record(l, s, index, ret_payload);
+
+    if (rc != -EUCLEAN)
+        return rc;
+    /* The window may have been read when the end of it was not written yet: look at the file itself. */
+    l->window_len = 0;
+    return read_record(l, s, index, ret_payload);
 }
 
 int log_get(struct log *l, uint64_t index, struct arena *arena, struct log_entry *ret_entry)

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include "base/crc32c.h"
+#include "raft/message.h"
 
 /* ---- chance ---- */
 
@@ -391,7 +392,20 @@ static void run_work(struct world *w, struct sim_node *s, const struct sim_event
 
 static void frame_arrives(struct world *w, struct sim_node *s, const struct sim_event *e)
 {
-    int rc = node_receive(s->node, w->nodes[e->from].id, e->type, slice_make(e->data, e->len));
+    int rc;
+
+    if (getenv("SIM_FRAMES") != NULL) {
+        struct arena a;
+        struct peer_message m = {0};
+
+        arena_init(&a);
+        if (peer_message_decode(e->type, slice_make(e->data, e->len), &a, &m) == 0 && m.type == PEER_APPEND)
+            world_note(w, "%d -> %d append term %llu prev %llu n %zu commit %llu", e->from, s->index, (unsigned long long)m.append.term, (unsigned long long)m.append.prev_index, m.append.n_entries, (unsigned long long)m.append.commit);
+        else if (m.type == PEER_APPEND_RESULT)
+            world_note(w, "%d -> %d result term %llu rejected %llu last %llu", e->from, s->index, (unsigned long long)m.append_result.term, (unsigned long long)m.append_result.rejected, (unsigned long long)m.append_result.last_index);
+        arena_fini(&a);
+    }
+    rc = node_receive(s->node, w->nodes[e->from].id, e->type, slice_make(e->data, e->len));
 
     if (rc < 0)
         world_violation(w, "node %d refuses a frame of type %u from node %d: %s", s->index, e->type, e->from,
