@@ -61,8 +61,9 @@ int store_batch_advance(struct store_batch *b, uint64_t index, uint64_t term);
 int store_batch_set_membership(struct store_batch *b, uint64_t index, struct slice membership);
 
 /* A session's last answer, kept so that a retried proposal gets it again and changes nothing.
- * find: 0 and *ret_found: 0 apply it, 1 the stored answer is in ret_status.. (slices until the batch
- * ends), 2 it is neither the last nor the next sequence number (ret_status says why). */
+ * find: 0 and *ret_found: 0 apply it (it is later than the last; numbers between were given up by the session), 1 it
+ * is the last and the stored answer is in ret_status.. (slices until the batch ends), 2 it is older, or not 1 and
+ * the session is not known (ret_status says which). */
 int store_session_find(struct store_batch *b, uint64_t session, uint64_t sequence, int *ret_found,
                        uint16_t *ret_status, int64_t *ret_revision, struct slice *ret_body);
 /* body over SESSION_BODY_MAX_BYTES is kept as status and revision alone. */
@@ -96,6 +97,10 @@ int store_read_renew(struct store_read *r);
 int store_read_meta(struct store_read *r, struct store_meta *ret_meta);
 int64_t store_read_revision(const struct store_read *r);
 int64_t store_read_compacted(const struct store_read *r);
+
+/* What members published of themselves (COMMAND_MEMBER_PUBLISH), in arena, by id. */
+#define STORE_MEMBERS_MAX 256
+int store_members(struct store_read *r, struct arena *arena, struct member_info **ret_members, size_t *ret_count);
 
 /* etcd's Range, all options. *ret_status: OK, COMPACTED, FUTURE_REVISION, INVALID_SORT. The kvs stand in
  * arena; their bytes there or in the map. max_bytes bounds what arena may grow by (0: no bound);

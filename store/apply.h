@@ -1,0 +1,62 @@
+/* apply.h - inside store/: one command while it is executed.
+ *
+ * Process: the node.
+ * Thread:  the batch's.
+ * Errors:  negative errno: the machinery failed and the batch is lost. A request's own outcome is a status,
+ *          decided before the first row is written: so a refused command leaves no trace.
+ * Memory:  results stand in the caller's arena.
+ * Units:   revisions. */
+#ifndef STORE_APPLY_H
+#define STORE_APPLY_H
+
+#include "store/batch.h"
+#include "store/eventlog.h"
+#include "store/range.h"
+
+#define INO_ROOT 1
+#define INO_DERIVED_BIT (1ull << 63)  /* from a create revision */
+#define INO_IMPLICIT_BIT (1ull << 62) /* from a path */
+
+struct apply {
+    struct store_batch *b;
+    struct snap *snap;
+    const struct command *cmd;
+    struct arena *arena;
+    struct rev next; /* of the row to be written next: one main revision a command */
+};
+
+/* What a write changes; the rest follows from the key's own past. */
+struct change {
+    enum event_kind kind; /* EVENT_PUT or EVENT_ATTR */
+    uint32_t flags;       /* EVENT_OF_RENAME, EVENT_VALUE_MOVED */
+    int64_t lease;
+    struct attrs attrs;
+    struct slice value;   /* new content; or, when value_rev.main != 0, the inline content of that */
+    uint64_t value_len;
+    struct rev value_rev; /* main != 0: the row that holds the content already */
+};
+
+/* Rows of keys. prev: the live node of that key, NULL if there is none. */
+int apply_key_put(struct apply *a, struct slice key, const struct node *prev, const struct change *change);
+int apply_key_delete(struct apply *a, struct slice key, const struct node *prev, uint32_t flags);
+/* Rows of directories. */
+int apply_dir_put(struct apply *a, struct slice path, const struct node *prev, const struct attrs *attrs,
+                  uint32_t flags);
+int apply_dir_delete(struct apply *a, struct slice path, const struct node *prev, uint32_t flags);
+/* The header row of a rename. */
+int apply_rename_header(struct apply *a, struct slice from, struct slice to, uint32_t flags);
+
+/* Makes prev's content that of change: by reference, or again if it is short. Short content needs arena. */
+int apply_keep_value(struct apply *a, const struct node *prev, struct change *change);
+
+/* Operations; each may write rows. Their checks have been made. */
+int apply_put(struct apply *a, const struct op_put *op, struct op_result *ret_result);
+int apply_delete(struct apply *a, const struct op_delete *op, struct op_result *ret_result);
+uint16_t apply_check_put_shape(const struct op_put *op);
+int apply_check_put(struct apply *a, const struct op_put *op, uint16_t *ret_status);
+
+int apply_txn(struct apply *a, const struct txn *txn, struct txn_result *ret_result, uint16_t *ret_status);
+int apply_file(struct apply *a, struct result *ret_result);
+int apply_rename(struct apply *a, struct result *ret_result);
+
+#endif

@@ -1,0 +1,80 @@
+/* env.h - inside store/: the open environment, its tables, and a snapshot of it.
+ *
+ * Process: see store.h.
+ * Thread:  see store.h; struct store itself changes only on the writer's thread.
+ * Errors:  negative errno, from err_from_mdb().
+ * Memory:  a snap belongs to a store_read or a store_batch.
+ * Units:   revisions and indexes from 1. */
+#ifndef STORE_ENV_H
+#define STORE_ENV_H
+
+#include <lmdb.h>
+
+#include "base/bytes.h"
+#include "store/store.h"
+#include "store/tree.h"
+
+#define STORE_FORMAT 1                 /* of everything in the environment; docs/disk.md */
+#define STORE_MAP_BYTES (16ull << 30)  /* address space by default */
+#define STORE_MAX_READERS 1024         /* slots of lock.mdb: read transactions of all processes */
+#define STORE_READER_CHECK_BATCHES 64  /* the writer clears slots of dead processes once in so many batches */
+
+/* The one translator of LMDB's errors. MDB_NOTFOUND is -ENOENT, a full map -ENOSPC, damage -EUCLEAN. */
+int err_from_mdb(int mdb_rc);
+
+/* What changes with every batch: one row, in the data's own transaction. */
+struct state {
+    uint64_t applied_index, applied_term; /* whole entries */
+    uint64_t part_index, part_next; /* commands of entry part_index before position part_next are applied too */
+    int64_t revision, compacted;
+    int64_t compacting;       /* rows up to here may be gone already; compacted: removal is complete */
+    uint64_t next_inode, next_layer, session_uses;
+    uint64_t membership_index;
+};
+
+struct session_use {
+    uint64_t session, use;
+};
+
+struct store {
+    MDB_env *env;
+    unsigned flags;
+    uint64_t epoch, cluster_id, env_id;
+    /* tables; meta rows stand in the environment's main database */
+    MDB_dbi main, keys, gone, dirs, layers, log, sessions;
+    /* writer only */
+    bool failed;           /* a commit failed: what is on disk is unknown */
+    bool in_batch;
+    uint64_t batches_count;
+    struct session_use *session_uses; /* of each row of the table, NULL until loaded */
+    size_t n_session_uses;
+};
+
+/* The data at one moment, or inside a batch as changed so far. */
+struct snap {
+    struct store *store;
+    MDB_txn *txn;
+    struct state state;
+    MDB_cursor *log_cursor; /* opened when first needed */
+    bool writing;           /* what points into the map dies at the next write: copy it */
+};
+
+struct store_read {
+    struct snap snap;
+};
+
+struct tree snap_keys(const struct snap *p);
+struct tree snap_gone(const struct snap *p);
+struct tree snap_dirs(const struct snap *p);
+int snap_log_cursor(struct snap *p, MDB_cursor **ret_cursor);
+/* Bytes as they may be handed out: themselves, or a copy in arena while writing. */
+int snap_keep(const struct snap *p, struct slice s, struct arena *arena, struct slice *ret_kept);
+
+int state_load(MDB_txn *txn, MDB_dbi main_dbi, struct state *ret_state);
+int state_save(MDB_txn *txn, MDB_dbi main_dbi, const struct state *state);
+
+/* Meta rows by name: CRC, then bytes. -ENOENT. */
+int meta_row_get(MDB_txn *txn, MDB_dbi main_dbi, const char *name, struct slice *ret_body);
+int meta_row_put(MDB_txn *txn, MDB_dbi main_dbi, const char *name, struct slice body);
+
+#endif
