@@ -195,6 +195,7 @@ void peer_forward_encode(const struct peer_forward *m, struct bytes *out)
 {
     begin(out);
     bytes_u64(out, m->term);
+    bytes_u64(out, m->life);
     bytes_u64(out, m->sequence);
     bytes_u32(out, (uint32_t)m->n_commands);
     for (size_t i = 0; i < m->n_commands; i++)
@@ -233,6 +234,7 @@ int peer_forward_decode(struct slice in, struct arena *arena, struct peer_forwar
     if (rc < 0)
         return rc;
     m.term = read_term(&r);
+    m.life = reader_u64(&r);
     m.sequence = reader_u64(&r);
     rc = read_commands(&r, arena, &commands, &m.n_commands);
     if (rc < 0)

@@ -86,7 +86,8 @@ enum peer_forward_reason {
 
 struct peer_forward {
     uint64_t term;     /* appended in exactly this term or not at all */
-    uint64_t sequence; /* of the sender; a frame that comes twice counts once */
+    uint64_t life;     /* of the sender: a random number, another after each restart */
+    uint64_t sequence; /* rising in one life; a frame that comes twice counts once */
     const struct slice *commands;
     size_t n_commands;
 };

@@ -39,9 +39,13 @@ struct uncommitted {
     size_t bytes;
 };
 
-/* Which forwards of a peer have been appended in this term: the newest sequence and the 64 before it. */
+#define WINDOW_LIVES 4
+
+/* Which forwards of a peer have been taken in this term: the newest sequence of its newest life and the 63 before it. */
 struct forward_window {
-    uint64_t peer, term, newest, seen;
+    uint64_t peer, term;
+    uint64_t lives[WINDOW_LIVES]; /* the newest first: a late frame of an older one is no new life */
+    uint64_t newest, seen;
 };
 
 struct proposals {
@@ -52,7 +56,7 @@ struct proposals {
     size_t count, bytes;
     uint64_t next_request;
     uint64_t next_deadline_ms;    /* no deadline is earlier */
-    uint64_t forward_sequence;
+    uint64_t life, forward_sequence;
     uint64_t forward_hold_ms;     /* a leader refused: not again before this */
     struct uncommitted *uncommitted; /* ring, on the leader */
     size_t uncommitted_front, uncommitted_count, uncommitted_bytes;

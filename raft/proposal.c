@@ -78,6 +78,7 @@ int proposals_init(struct node *n)
     ps->next_deadline_ms = NEVER;
     /* Numbers of a former life of this node are in its log: never give one of them again. */
     ps->next_request = n->clock.random(n->clock.ctx) | 1;
+    ps->life = n->clock.random(n->clock.ctx);
     ps->forward_sequence = n->clock.random(n->clock.ctx) >> 1;
     ps->table = calloc(PROPOSAL_TABLE_SIZE, sizeof *ps->table);
     ps->uncommitted = calloc(NODE_MAX_UNCOMMITTED_ENTRIES, sizeof *ps->uncommitted);
@@ -275,7 +276,10 @@ static void forward_queued(struct node *n)
     struct slice *commands = arena_array(&n->send_arena, ENTRY_MAX_COMMANDS, sizeof *commands);
 
     while (commands != NULL && !list_empty(&ps->queued)) {
-        struct peer_forward m = {.term = core_term(n->core), .sequence = ++ps->forward_sequence, .commands = commands};
+        struct peer_forward m = {.term = core_term(n->core),
+                                 .life = ps->life,
+                                 .sequence = ++ps->forward_sequence,
+                                 .commands = commands};
         size_t bytes = 0;
 
         while (!list_empty(&ps->queued) && m.n_commands < ENTRY_MAX_COMMANDS) {
@@ -294,8 +298,22 @@ static void forward_queued(struct node *n)
     arena_reset(&n->send_arena);
 }
 
+/* A new life of the peer begins a new window; false for a life that is past. */
+static bool window_enter_life(struct forward_window *w, uint64_t life)
+{
+    if (w->lives[0] == life)
+        return true;
+    for (size_t i = 1; i < WINDOW_LIVES; i++)
+        if (w->lives[i] == life)
+            return false;
+    memmove(&w->lives[1], &w->lives[0], (WINDOW_LIVES - 1) * sizeof w->lives[0]);
+    w->lives[0] = life;
+    w->newest = w->seen = 0;
+    return true;
+}
+
 /* False: seen before, or too old to tell. */
-static bool window_take(struct node *n, uint64_t peer, uint64_t sequence)
+static bool window_take(struct node *n, uint64_t peer, uint64_t life, uint64_t sequence)
 {
     struct forward_window *w = NULL;
 
@@ -304,10 +322,10 @@ static bool window_take(struct node *n, uint64_t peer, uint64_t sequence)
             w = &n->proposals.windows[i];
     if (w == NULL)
         return false;
-    if (w->peer == 0 || w->term != core_term(n->core)) {
-        *w = (struct forward_window){.peer = peer, .term = core_term(n->core), .newest = sequence, .seen = 1};
-        return true;
-    }
+    if (w->peer == 0 || w->term != core_term(n->core))
+        *w = (struct forward_window){.peer = peer, .term = core_term(n->core), .lives = {life}};
+    if (!window_enter_life(w, life))
+        return false;
     if (sequence > w->newest) {
         uint64_t shift = sequence - w->newest;
 
@@ -357,7 +375,7 @@ int proposals_receive_forward(struct node *n, uint64_t from, struct slice payloa
         return rc;
     /* Not the leader of that term: silence. This node may have appended the frame when it was (and this is a
      * duplicate), so a refusal could be a lie; the first entry of the next term settles it for the sender. */
-    if (m.term != core_term(n->core) || !node_is_leader(n) || !window_take(n, from, m.sequence))
+    if (m.term != core_term(n->core) || !node_is_leader(n) || !window_take(n, from, m.life, m.sequence))
         return 0;
     if (!core_can_submit(n->core) || !has_room(&n->proposals)) {
         reject_forward(n, from, &m, core_can_submit(n->core) ? PEER_FORWARD_BUSY : PEER_FORWARD_NOT_LEADER);

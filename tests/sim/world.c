@@ -281,6 +281,7 @@ void world_start_node(struct world *w, int i)
     s->life++;
     s->crash_wanted = false;
     s->revision_told = 0;
+    s->paused_until = 0;
     memset(s->busy, 0, sizeof s->busy);
     memset(s->pending, 0, sizeof s->pending);
     rc = node_open(&config, &disk, &clock, &network, &workers, &callbacks, &s->node, text, sizeof text);
@@ -328,6 +329,7 @@ void world_heal(struct world *w)
     memset(w->cut, 0, sizeof w->cut);
     for (int i = 0; i < w->n_nodes; i++) {
         w->nodes[i].disk_latency = 1 * MS;
+        w->nodes[i].paused_until = 0;
         world_start_node(w, i);
     }
 }
@@ -351,7 +353,7 @@ static void one_fault(struct world *w)
     int i = (int)rng_below(&w->rng, (uint64_t)w->n_nodes);
     struct sim_node *s = &w->nodes[i];
 
-    switch (rng_below(&w->rng, 5)) {
+    switch (rng_below(&w->rng, 6)) {
     case 0:
         if (!w->faults.crashes || s->node == NULL)
             break;
@@ -375,6 +377,13 @@ static void one_fault(struct world *w)
             node_transfer(s->node);
             check_node(w, s);
         }
+        break;
+    case 5:
+        if (!w->faults.pauses || s->node == NULL)
+            break;
+        s->paused_until = w->now + rng_below(&w->rng, 3 * SECOND);
+        w->stats.pauses++;
+        world_note(w, "node %d: stands still until %llu ms", i, (unsigned long long)(s->paused_until / MS));
         break;
     }
 }
@@ -417,6 +426,17 @@ static void handle(struct world *w, const struct sim_event *e)
     struct sim_node *s = &w->nodes[e->node];
     bool current = s->node != NULL && e->life == s->life;
 
+    if (e->kind <= SIM_DONE && s->paused_until > w->now) { /* its whole process is stopped: all that comes waits */
+        struct sim_event later = *e;
+
+        later.at = s->paused_until + rng_below(&w->rng, MS);
+        if (e->data != NULL) {
+            later.data = malloc(e->len + 1);
+            memcpy(later.data, e->data, e->len);
+        }
+        push(w, later);
+        return;
+    }
     switch (e->kind) {
     case SIM_TIMER:
         if (current && e->number == s->timer_number)
@@ -491,6 +511,7 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
     w->faults.crashes = rng_chance(&w->rng, 800);
     w->faults.partitions = rng_chance(&w->rng, 700);
     w->faults.slow_disks = rng_chance(&w->rng, 600);
+    w->faults.pauses = rng_chance(&w->rng, 500);
     w->faults.transfers = rng_chance(&w->rng, 500);
     w->checker = checker_new();
     for (int i = 0; i < w->n_nodes; i++) {

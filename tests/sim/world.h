@@ -67,6 +67,7 @@ struct sim_node {
     struct work *pending[WORK_QUEUES];     /* submitted, not run */
     struct work *running[WORK_QUEUES];     /* run, not done */
     uint64_t disk_latency;                 /* of a flush */
+    uint64_t paused_until; /* as by SIGSTOP */
     uint64_t leader_seen;
     int64_t revision_told;
 };
@@ -74,11 +75,11 @@ struct sim_node {
 struct faults { /* per mille, or times */
     unsigned loss, duplicate, reorder;
     uint64_t latency;
-    bool crashes, partitions, slow_disks, transfers;
+    bool crashes, partitions, slow_disks, transfers, pauses;
 };
 
 struct stats {
-    uint64_t events, messages, lost, duplicated, crashes, partitions, elections, transfers, refused_starts;
+    uint64_t events, messages, lost, duplicated, crashes, partitions, elections, transfers, pauses;
     uint64_t proposed, acknowledged, unknown, refused, retried, barriers, barriers_ok;
 };
 
