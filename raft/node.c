@@ -143,6 +143,7 @@ static void set_timer(struct node *n)
     earlier(&at, n->proposals.next_deadline_ms);
     if (n->proposals.forward_hold_ms > now)
         earlier(&at, n->proposals.forward_hold_ms);
+    earlier(&at, proposals_resend_ms(n));
     earlier(&at, n->reads.next_deadline_ms);
     if (n->reads.open)
         earlier(&at, n->reads.sent_ms + n->config.heartbeat_ms);
@@ -259,6 +260,7 @@ void node_peer_connected(struct node *n, uint64_t peer)
             return;
     if (n->n_connected < NODE_MAX_MEMBERS)
         n->connected[n->n_connected++] = peer;
+    proposals_peer_connected(n, peer);
 }
 
 void node_peer_disconnected(struct node *n, uint64_t peer)

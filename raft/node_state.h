@@ -58,6 +58,7 @@ struct proposals {
     uint64_t next_deadline_ms;    /* no deadline is earlier */
     uint64_t life, forward_sequence;
     uint64_t forward_hold_ms;     /* a leader refused: not again before this */
+    uint64_t forward_heard_ms;    /* a forward was sent or answered: silent for long, all are sent again */
     struct uncommitted *uncommitted; /* ring, on the leader */
     size_t uncommitted_front, uncommitted_count, uncommitted_bytes;
     struct forward_window windows[NODE_MAX_MEMBERS];
@@ -167,6 +168,8 @@ int proposals_init(struct node *n);
 void proposals_fini(struct node *n, uint16_t status);
 void proposals_pump(struct node *n);   /* submits, forwards, tells refusals */
 void proposals_expire(struct node *n); /* deadlines */
+uint64_t proposals_resend_ms(const struct node *n); /* when proposals_pump() wants to be called for that */
+void proposals_peer_connected(struct node *n, uint64_t peer);
 void proposals_fail_all(struct node *n);
 void proposals_answer(struct node *n, uint64_t request, uint16_t status, int64_t revision, struct slice body);
 /* An entry of a newer term is applied: what was sent in an older one and is not applied never will be. */

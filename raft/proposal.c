@@ -8,7 +8,10 @@
  * A SENT proposal of term T stands in an entry of term T or in none: the leader appends a forward only in
  * the term that it names. Once an entry of a term above T is applied, every entry of T that will ever be
  * committed has been applied before it. So what is then still SENT in T has not happened and never will,
- * and goes back to the queue; no client learns of a change of leader, except by the time it took. */
+ * and goes back to the queue; no client learns of a change of leader, except by the time it took.
+ *
+ * A forward may be lost. The leader remembers which frames of a peer it has taken (windows of WINDOW_BITS), so
+ * that one that stays without an answer is sent again under its old sequence, as often as it takes. */
 #include "raft/node_state.h"
 
 #include <errno.h>
@@ -270,32 +273,103 @@ void proposals_lost_leadership(struct node *n)
 
 /* ---- forwarding ---- */
 
+static struct node_proposal *forwarded(const struct node *n, struct list *link)
+{
+    struct node_proposal *p;
+
+    for (; link != &n->proposals.sent; link = link->next) {
+        p = LIST_ITEM(link, struct node_proposal, link);
+        if (p->sequence != 0 && p->term == core_term(n->core))
+            return p;
+    }
+    return NULL;
+}
+
+/* The commands of the frame that begins with first; those of one frame stand together in the list. */
+static void send_forward(struct node *n, struct node_proposal *first, struct slice *commands)
+{
+    struct peer_forward m = {.term = first->term,
+                             .life = n->proposals.life,
+                             .sequence = first->sequence,
+                             .commands = commands};
+
+    for (struct list *it = &first->link; it != &n->proposals.sent; it = it->next) {
+        struct node_proposal *p = LIST_ITEM(it, struct node_proposal, link);
+
+        if (p->sequence != first->sequence || p->term != first->term)
+            break;
+        commands[m.n_commands++] = slice_make(p->take_command, p->command_len);
+    }
+    bytes_reset(&n->frame);
+    peer_forward_encode(&m, &n->frame);
+    node_send(n, core_leader(n->core), PEER_FORWARD, &n->frame);
+}
+
+static bool may_forward(const struct node *n)
+{
+    return core_leader(n->core) != 0 && core_role(n->core) == CORE_FOLLOWER;
+}
+
+/* What waits, in frames; no more of them than the leader's window can tell apart. */
 static void forward_queued(struct node *n)
 {
     struct proposals *ps = &n->proposals;
     struct slice *commands = arena_array(&n->send_arena, ENTRY_MAX_COMMANDS, sizeof *commands);
+    struct node_proposal *oldest = forwarded(n, ps->sent.next);
 
-    while (commands != NULL && !list_empty(&ps->queued)) {
-        struct peer_forward m = {.term = core_term(n->core),
-                                 .life = ps->life,
-                                 .sequence = ++ps->forward_sequence,
-                                 .commands = commands};
-        size_t bytes = 0;
+    while (commands != NULL && !list_empty(&ps->queued) &&
+           (oldest == NULL || ps->forward_sequence + 1 - oldest->sequence < WINDOW_BITS)) {
+        struct node_proposal *first = LIST_ITEM(ps->queued.next, struct node_proposal, link);
+        size_t bytes = 0, count = 0;
 
-        while (!list_empty(&ps->queued) && m.n_commands < ENTRY_MAX_COMMANDS) {
+        ps->forward_sequence++;
+        while (!list_empty(&ps->queued) && count < ENTRY_MAX_COMMANDS) {
             struct node_proposal *p = LIST_ITEM(ps->queued.next, struct node_proposal, link);
 
-            if (m.n_commands > 0 && bytes + p->command_len > NODE_ENTRY_TARGET_BYTES)
+            if (count > 0 && bytes + p->command_len > NODE_ENTRY_TARGET_BYTES)
                 break;
-            commands[m.n_commands++] = slice_make(p->take_command, p->command_len);
             bytes += p->command_len;
-            mark_sent(n, p, m.sequence);
+            count++;
+            mark_sent(n, p, ps->forward_sequence);
         }
-        bytes_reset(&n->frame);
-        peer_forward_encode(&m, &n->frame);
-        node_send(n, core_leader(n->core), PEER_FORWARD, &n->frame);
+        if (oldest == NULL) {
+            oldest = first;
+            ps->forward_heard_ms = node_now(n);
+        }
+        send_forward(n, first, commands);
     }
     arena_reset(&n->send_arena);
+}
+
+static void resend_forwards(struct node *n)
+{
+    struct proposals *ps = &n->proposals;
+    struct slice *commands = arena_array(&n->send_arena, ENTRY_MAX_COMMANDS, sizeof *commands);
+    struct node_proposal *p = forwarded(n, ps->sent.next);
+
+    ps->forward_heard_ms = node_now(n);
+    while (commands != NULL && p != NULL) {
+        uint64_t sequence = p->sequence;
+
+        send_forward(n, p, commands);
+        while (p != NULL && p->sequence == sequence)
+            p = forwarded(n, p->link.next);
+    }
+    arena_reset(&n->send_arena);
+}
+
+uint64_t proposals_resend_ms(const struct node *n)
+{
+    if (!may_forward(n) || forwarded(n, n->proposals.sent.next) == NULL)
+        return NEVER;
+    return n->proposals.forward_heard_ms + n->config.election_ms / 2;
+}
+
+/* What was under way to it is lost with the old connection. */
+void proposals_peer_connected(struct node *n, uint64_t peer)
+{
+    if (n->started && !n->failed && may_forward(n) && peer == core_leader(n->core))
+        resend_forwards(n);
 }
 
 /* A new life of the peer begins a new window; false for a life that is past. */
@@ -422,8 +496,10 @@ void proposals_answer(struct node *n, uint64_t request, uint16_t status, int64_t
 {
     size_t slot;
 
-    if (table_find(&n->proposals, request, &slot))
-        end(n, n->proposals.table[slot], status, revision, body);
+    if (!table_find(&n->proposals, request, &slot))
+        return;
+    n->proposals.forward_heard_ms = node_now(n);
+    end(n, n->proposals.table[slot], status, revision, body);
 }
 
 void proposals_requeue(struct node *n, uint64_t applied_term)
@@ -495,6 +571,8 @@ void proposals_pump(struct node *n)
     struct proposals *ps = &n->proposals;
 
     end_list(n, &ps->ended, STATUS_OK);
+    if (node_now(n) >= proposals_resend_ms(n))
+        resend_forwards(n);
     if (list_empty(&ps->queued))
         return;
     if (node_is_leader(n)) {
@@ -503,6 +581,6 @@ void proposals_pump(struct node *n)
             submit_queued(n);
         return;
     }
-    if (core_leader(n->core) != 0 && core_role(n->core) == CORE_FOLLOWER && node_now(n) >= ps->forward_hold_ms)
+    if (may_forward(n) && node_now(n) >= ps->forward_hold_ms)
         forward_queued(n);
 }
