@@ -11,6 +11,7 @@
 
 #define DEFAULT_SEGMENT_BYTES (16ull << 20)
 #define DEFAULT_CACHE_BYTES (64ull << 20)
+#define WAITING_MAX_BYTES (256ull << 20)
 /* Before the first record of `waiting`: its mark goes there. */
 #define FRONT LOG_MARK_BYTES
 
@@ -171,6 +172,8 @@ int log_open(struct disk *disk, const char *dir, const struct log_options *optio
         l->options.segment_bytes = DEFAULT_SEGMENT_BYTES;
     if (l->options.cache_bytes == 0)
         l->options.cache_bytes = DEFAULT_CACHE_BYTES;
+    if (l->options.waiting_bytes == 0 || l->options.waiting_bytes > WAITING_MAX_BYTES)
+        l->options.waiting_bytes = WAITING_MAX_BYTES;
     l->step_bytes = l->options.segment_bytes < LOG_STEP_BYTES ? l->options.segment_bytes : LOG_STEP_BYTES;
     pthread_mutex_init(&l->mutex, NULL);
     bytes_init(&l->waiting);
@@ -306,7 +309,7 @@ static int check_append(const struct log *l, const struct log_entry *entries, si
             return -E2BIG;
         term = entries[i].term;
         bytes += log_record_size((uint32_t)entries[i].payload.len);
-        if (bytes > LOG_WAITING_MAX_BYTES)
+        if (bytes > l->options.waiting_bytes)
             return -ENOBUFS;
     }
     *ret_bytes = bytes;
@@ -327,7 +330,7 @@ int log_append(struct log *l, const struct log_entry *entries, size_t n)
     if (rc < 0)
         goto fail;
     pthread_mutex_lock(&l->mutex);
-    rc = l->waiting.len + bytes > LOG_WAITING_MAX_BYTES && l->waiting.len > 0 ? -ENOBUFS : reserve_waiting(l, bytes);
+    rc = l->waiting.len + bytes > l->options.waiting_bytes && l->waiting.len > 0 ? -ENOBUFS : reserve_waiting(l, bytes);
     for (size_t i = 0; i < n && rc == 0; i++) {
         const struct log_entry *e = &entries[i];
         struct log_record r = {

@@ -469,15 +469,16 @@ int main(int argc, char **argv)
     uint64_t seeds = 0;
 
     assert(r != NULL);
-    printf("crash: SEED=%" PRIu64 "%s%s\n", seed, mutant[0] != '\0' ? " mutant " : "", mutant);
+    printf("seed SEED=%" PRIu64 "%s%s\n", seed, mutant[0] != '\0' ? " mutant " : "", mutant);
     while (r->seen.count < wanted && r->violations == 0) {
         run_seed(r, seed + seeds, mutant);
         seeds++;
         if (env != NULL && wanted == 1)
             break;
     }
-    printf("crash: %zu distinct states of %" PRIu64 " made, from %" PRIu64 " workloads; %" PRIu64 " violations\n",
-           r->seen.count, r->made, seeds, r->violations);
+    printf("states %zu distinct of %" PRIu64 " made, from %" PRIu64 " workloads\n", r->seen.count, r->made, seeds);
+    printf("%s - a power cut loses nothing that was acknowledged: %" PRIu64 " violations\n",
+           r->violations == 0 ? "ok" : "not ok", r->violations);
     free(r->seen.hashes);
     seeds = r->violations;
     free(r);

@@ -10,6 +10,6 @@ crash: $(BUILD)/crash
 	$(BUILD)/crash $(CRASH_STATES)
 	@for m in sync sync_dir; do \
 		if $(BUILD)/crash 100000 $$m >$(BUILD)/crash-$$m.out 2>&1; then \
-			echo "crash: the mutant '$$m' was not caught"; cat $(BUILD)/crash-$$m.out; exit 1; \
-		else echo "crash: the mutant '$$m' was caught: $$(grep -m1 VIOLATION $(BUILD)/crash-$$m.out)"; fi; done
+			echo "not ok - the mutant '$$m' survived"; cat $(BUILD)/crash-$$m.out; exit 1; \
+		else echo "ok - the mutant '$$m' is caught"; grep -m1 VIOLATION $(BUILD)/crash-$$m.out; fi; done
 .PHONY: crash
