@@ -148,8 +148,7 @@ static struct log_row dir_row(struct apply *a, enum event_kind kind, uint32_t fl
 int apply_dir_put(struct apply *a, struct slice path, const struct node *prev, const struct attrs *attrs,
                   uint32_t flags)
 {
-    struct log_row row =
-        dir_row(a, EVENT_DIR_PUT, flags | (prev == NULL ? EVENT_CREATED : 0), path, prev);
+    struct log_row row = dir_row(a, EVENT_DIR_PUT, flags, path, prev);
     struct node node = {
         .create = row.event.create,
         .chain.last = a->next,
@@ -208,7 +207,7 @@ static struct attrs attrs_after_put(const struct apply *a, const struct node *pr
     if ((attrs.has & ATTR_MODE) != 0 && (attrs.mode & S_IFMT) != S_IFREG && (attrs.mode & S_IFMT) != 0) {
         attrs.mode = S_IFREG | 0644;
         attrs.has |= ATTR_INO;
-        attrs.ino = INO_DERIVED_BIT | (uint64_t)a->next.main << 16 | (a->next.sub & 0xffff);
+        attrs.ino = view_derived_ino(a->next);
     }
     attrs.has |= ATTR_MTIME;
     attrs.mtime_ns = a->cmd->time_ns;

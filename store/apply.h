@@ -12,10 +12,7 @@
 #include "store/batch.h"
 #include "store/eventlog.h"
 #include "store/range.h"
-
-#define INO_ROOT 1
-#define INO_DERIVED_BIT (1ull << 63)  /* from a create revision */
-#define INO_IMPLICIT_BIT (1ull << 62) /* from a path */
+#include "store/view.h"
 
 struct apply {
     struct store_batch *b;
@@ -39,7 +36,7 @@ struct change {
 /* Rows of keys. prev: the live node of that key, NULL if there is none. */
 int apply_key_put(struct apply *a, struct slice key, const struct node *prev, const struct change *change);
 int apply_key_delete(struct apply *a, struct slice key, const struct node *prev, uint32_t flags);
-/* Rows of directories. */
+/* Rows of directories. flags: with EVENT_CREATED if there was none of that name, not even an implicit one. */
 int apply_dir_put(struct apply *a, struct slice path, const struct node *prev, const struct attrs *attrs,
                   uint32_t flags);
 int apply_dir_delete(struct apply *a, struct slice path, const struct node *prev, uint32_t flags);
@@ -57,6 +54,12 @@ int apply_check_put(struct apply *a, const struct op_put *op, uint16_t *ret_stat
 
 int apply_txn(struct apply *a, const struct txn *txn, struct txn_result *ret_result, uint16_t *ret_status);
 int apply_file(struct apply *a, struct result *ret_result);
+/* STATUS_OK if path can be made: it is a proper name and its parent is a directory. */
+int apply_check_new_path(struct apply *a, struct slice path, uint16_t *ret_status);
+/* The attributes of a new node of that type (S_IFREG, ...), which given.mode may name otherwise. */
+struct attrs apply_new_attrs(const struct apply *a, const struct attrs *given, uint32_t type);
+/* After something went from path through a mount: its parent stays, if it was there only because of that. */
+int apply_keep_parent(struct apply *a, struct slice path);
 int apply_rename(struct apply *a, struct result *ret_result);
 
 #endif
