@@ -267,7 +267,7 @@ static int dump_kv(void *ctx, const struct kv *kv)
 
     d->crc = crc32c(d->crc, kv->key.data, kv->key.len);
     d->crc = crc32c(d->crc, kv->value.data, kv->value.len);
-    d->crc = crc32c(d->crc, &kv->mod_revision, 32);
+    d->crc = crc32c(d->crc, &kv->create_revision, 4 * sizeof(int64_t));
     return 0;
 }
 
