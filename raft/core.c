@@ -18,41 +18,11 @@
  *      reconnect) sets next_index at or below match_index: after      makes it say nothing
  *      that the follower gets nothing but empty messages, for good
  */
-#include "raft/core.h"
+#include "raft/core_library.h"
 
 #include <errno.h>
-#include <raft.h>
 #include <stdio.h>
 #include <stdlib.h>
-
-#if RAFT_VERSION_NUMBER / 100 != 22
-#error "quorumfs needs libraft 0.22.x (package libraft-dev)"
-#endif
-
-/* The library insists on an address of the sender and never uses ours. */
-#define PEER_ADDRESS "peer"
-#define MEMBERSHIP_FORMAT 1
-#define MEMBERSHIP_MAX_MEMBERS 64
-
-struct core {
-    struct raft raft;
-    struct core_options options;
-    bool started;
-    uint64_t now_ms;
-    uint64_t commit;
-    uint64_t leader, leader_term;
-    uint64_t members_version;
-    uint64_t change_index; /* raft.configuration_uncommitted_index as last seen */
-    uint64_t committed_change_index;
-    bool stale_append; /* the event is an append of an older term */
-    struct log_entry *entries; /* scratch of one step */
-    size_t entries_cap;
-    struct peer_message *messages;
-    size_t messages_cap;
-    struct raft_entry *raft_entries;
-    size_t raft_entries_cap;
-    char error[256];
-};
 
 /* The package exports no version number. What counts is that the library behind the linker has the structure
  * of the header that this file was compiled with: set what can be set from outside and look where it went. */
@@ -87,108 +57,6 @@ int core_check_version(char *ret_text, size_t text_size)
     return -EPROTONOSUPPORT;
 }
 
-/* ---- membership bytes: the library's encoding, read with bounds ---- */
-
-int core_membership_check(struct slice payload)
-{
-    struct reader r = reader_make(payload);
-    uint64_t n;
-
-    if (reader_u8(&r) != MEMBERSHIP_FORMAT)
-        return -EBADMSG;
-    n = reader_u64(&r);
-    if (reader_status(&r) < 0 || n == 0 || n > MEMBERSHIP_MAX_MEMBERS)
-        return -EBADMSG;
-    for (uint64_t i = 0; i < n; i++) {
-        const uint8_t *end;
-        uint64_t id = reader_u64(&r);
-
-        if (reader_status(&r) < 0 || id == 0)
-            return -EBADMSG;
-        end = memchr(r.p, 0, reader_left(&r));
-        if (end == NULL)
-            return -EBADMSG;
-        reader_raw(&r, (size_t)(end - r.p) + 1);
-        if (reader_u8(&r) > RAFT_SPARE || reader_status(&r) < 0)
-            return -EBADMSG;
-    }
-    while (reader_left(&r) > 0)
-        if (reader_u8(&r) != 0)
-            return -EBADMSG;
-    return 0;
-}
-
-static int err_from_raft(int rv)
-{
-    switch (rv) {
-    case 0:
-        return 0;
-    case RAFT_NOMEM:
-        return -ENOMEM;
-    case RAFT_BADID:
-    case RAFT_DUPLICATEID:
-    case RAFT_DUPLICATEADDRESS:
-    case RAFT_BADROLE:
-        return -EINVAL;
-    case RAFT_MALFORMED:
-        return -EBADMSG;
-    default:
-        return -EPROTO;
-    }
-}
-
-int core_membership_encode(const struct core_member *members, size_t n, struct bytes *out)
-{
-    struct raft_configuration conf;
-    struct raft_buffer buf;
-    int rc = 0;
-
-    if (n == 0 || n > MEMBERSHIP_MAX_MEMBERS)
-        return -EINVAL;
-    raft_configuration_init(&conf);
-    for (size_t i = 0; i < n && rc == 0; i++) {
-        if (members[i].id == 0)
-            rc = -EINVAL;
-        else
-            rc = err_from_raft(raft_configuration_add(&conf, members[i].id, members[i].address,
-                                                      members[i].voter ? RAFT_VOTER : RAFT_STANDBY));
-    }
-    if (rc == 0)
-        rc = err_from_raft(raft_configuration_encode(&conf, &buf));
-    if (rc == 0) {
-        bytes_raw(out, buf.base, buf.len);
-        raft_free(buf.base);
-        rc = bytes_status(out);
-    }
-    raft_configuration_close(&conf);
-    return rc;
-}
-
-static int membership_decode(struct slice payload, struct raft_configuration *ret_conf)
-{
-    struct raft_buffer buf = {.base = (void *)(uintptr_t)payload.data, .len = payload.len};
-    int rc = core_membership_check(payload);
-
-    return rc < 0 ? rc : err_from_raft(raft_configuration_decode(&buf, ret_conf));
-}
-
-static int membership_copy(const struct raft_configuration *from, struct raft_configuration *ret_conf)
-{
-    struct raft_configuration copy;
-
-    raft_configuration_init(&copy);
-    for (unsigned i = 0; i < from->n; i++) {
-        int rc = err_from_raft(raft_configuration_add(&copy, from->servers[i].id, from->servers[i].address,
-                                                      from->servers[i].role));
-        if (rc < 0) {
-            raft_configuration_close(&copy);
-            return rc;
-        }
-    }
-    *ret_conf = copy;
-    return 0;
-}
-
 /* ---- life ---- */
 
 int core_new(const struct core_options *options, struct core **ret_core)
@@ -199,7 +67,7 @@ int core_new(const struct core_options *options, struct core **ret_core)
     if (c == NULL)
         return -ENOMEM;
     c->options = *options;
-    rc = err_from_raft(raft_init(&c->raft, NULL, NULL, options->id, PEER_ADDRESS));
+    rc = core_err_from_raft(raft_init(&c->raft, NULL, NULL, options->id, PEER_ADDRESS));
     if (rc < 0) {
         free(c);
         return rc;
@@ -230,7 +98,7 @@ const char *core_error(const struct core *c)
     return c->error;
 }
 
-static int fail(struct core *c, int rc, const char *what)
+int core_fail(struct core *c, int rc, const char *what)
 {
     if (c->error[0] == '\0')
         snprintf(c->error, sizeof c->error, "the consensus core stopped: %s: %s", what, strerror(-rc));
@@ -238,7 +106,7 @@ static int fail(struct core *c, int rc, const char *what)
 }
 
 /* Room for n items in a scratch array. */
-static int reserve(void *array_p, size_t *cap, size_t n, size_t size)
+int core_reserve(void *array_p, size_t *cap, size_t n, size_t size)
 {
     void **array = array_p;
     size_t want = *cap == 0 ? 64 : *cap;
@@ -331,7 +199,7 @@ static int take_update(struct core *c, const struct raft_update *u, struct core_
                                 (u->flags & (RAFT_UPDATE_VOTED_FOR)) != 0;
     ready->commit = c->commit;
     if ((u->flags & (RAFT_UPDATE_ENTRIES)) != 0) {
-        rc = reserve(&c->entries, &c->entries_cap, u->entries.n, sizeof *c->entries);
+        rc = core_reserve(&c->entries, &c->entries_cap, u->entries.n, sizeof *c->entries);
         if (rc < 0)
             return rc;
         for (unsigned i = 0; i < u->entries.n; i++) {
@@ -349,7 +217,7 @@ static int take_update(struct core *c, const struct raft_update *u, struct core_
         ready->n_entries = u->entries.n;
     }
     if ((u->flags & (RAFT_UPDATE_MESSAGES)) != 0) {
-        rc = reserve(&c->messages, &c->messages_cap, u->messages.n, sizeof *c->messages);
+        rc = core_reserve(&c->messages, &c->messages_cap, u->messages.n, sizeof *c->messages);
         if (rc < 0)
             return rc;
         for (unsigned i = 0; i < u->messages.n; i++) {
@@ -432,11 +300,11 @@ static int step_once(struct core *c, struct raft_event *e)
         rc = c->options.ready(c->options.ctx, &ready);
     if ((u.flags & (RAFT_UPDATE_ENTRIES)) != 0)
         raft_free(u.entries.batch[0].batch);
-    return rc < 0 ? fail(c, rc, "its consequences could not be carried out") : 0;
+    return rc < 0 ? core_fail(c, rc, "its consequences could not be carried out") : 0;
 }
 
 /* The event, then whatever follows from it inside the core. */
-static int step(struct core *c, struct raft_event *e)
+int core_step(struct core *c, struct raft_event *e)
 {
     int rc = step_once(c, e);
 
@@ -447,15 +315,15 @@ static int step(struct core *c, struct raft_event *e)
 
         /* What is in force is the uncommitted configuration; the library takes the copy. */
         committed.configuration.index = c->raft.configuration_uncommitted_index;
-        rc = membership_copy(&c->raft.configuration, &committed.configuration.conf);
+        rc = core_membership_copy(&c->raft.configuration, &committed.configuration.conf);
         if (rc < 0)
-            return fail(c, rc, "membership");
+            return core_fail(c, rc, "membership");
         rc = step_once(c, &committed);
     }
     return rc;
 }
 
-static void set_now(struct core *c, uint64_t now_ms)
+void core_set_now(struct core *c, uint64_t now_ms)
 {
     if (now_ms > c->now_ms) /* guard 10 */
         c->now_ms = now_ms;
@@ -471,16 +339,16 @@ static int start_entries(struct core *c, const struct core_start *start, struct 
         int rc = start->entry(start->ctx, start->first_index + i, &e);
 
         if (rc < 0)
-            return fail(c, rc, "reading the log");
+            return core_fail(c, rc, "reading the log");
         entries[i] = (struct raft_entry){.term = e.term, .type = (enum raft_entry_type)e.type, .batch = batch};
         if (e.type != LOG_ENTRY_MEMBERSHIP)
             continue;
         if (core_membership_check(e.payload) < 0)
-            return fail(c, -EUCLEAN, "a membership entry of the log is damaged");
+            return core_fail(c, -EUCLEAN, "a membership entry of the log is damaged");
         entries[i].buf.base = malloc(e.payload.len);
         entries[i].buf.len = e.payload.len;
         if (entries[i].buf.base == NULL)
-            return fail(c, -ENOMEM, "start");
+            return core_fail(c, -ENOMEM, "start");
         memcpy(entries[i].buf.base, e.payload.data, e.payload.len);
     }
     return 0;
@@ -505,9 +373,9 @@ int core_start(struct core *c, uint64_t now_ms, const struct core_start *start)
         if (entries[i].buf.base != NULL)
             payloads[n_payloads++] = slice_make(entries[i].buf.base, entries[i].buf.len);
     if (rc == 0 && start->base_index != 0) {
-        rc = membership_decode(start->membership, &metadata.configuration);
+        rc = core_membership_decode(start->membership, &metadata.configuration);
         if (rc < 0)
-            fail(c, rc, "the membership kept by the store is damaged");
+            core_fail(c, rc, "the membership kept by the store is damaged");
     }
     if (rc < 0)
         goto done;
@@ -520,9 +388,9 @@ int core_start(struct core *c, uint64_t now_ms, const struct core_start *start)
     e.start.start_index = start->first_index;
     e.start.entries = n > 0 ? entries : NULL;
     e.start.n_entries = (unsigned)n;
-    set_now(c, now_ms);
+    core_set_now(c, now_ms);
     fed = true;
-    rc = step(c, &e);
+    rc = core_step(c, &e);
     if (rc == 0) {
         c->started = true;
         fed = false; /* a start that fails frees them, one that succeeds does not */
@@ -538,164 +406,21 @@ done:
     return rc;
 }
 
-/* ---- receive ---- */
-
-static int feed_message(struct core *c, struct raft_message *m)
-{
-    struct raft_event e = {.type = RAFT_RECEIVE};
-
-    e.receive.message = m;
-    return step(c, &e);
-}
-
-/* How many of the entries may go in one event: a membership entry only in front (guard 1). */
-static size_t chunk(const struct log_entry *entries, size_t n)
-{
-    size_t i = 1;
-
-    while (i < n && entries[i].type != LOG_ENTRY_MEMBERSHIP)
-        i++;
-    return i < n ? i : n;
-}
-
-static int feed_append(struct core *c, const struct peer_append *a, uint64_t from, const struct log_entry *entries,
-                       size_t n, uint64_t prev_index, uint64_t prev_term)
-{
-    struct raft_message m = {.type = RAFT_APPEND_ENTRIES, .server_id = from, .server_address = PEER_ADDRESS};
-    void *batch = NULL;
-    int rc;
-
-    rc = reserve(&c->raft_entries, &c->raft_entries_cap, n, sizeof *c->raft_entries);
-    if (rc < 0)
-        return fail(c, rc, "append");
-    if (n > 0) {
-        batch = raft_malloc(1); /* freed by the library, or by step_once() when entries are to be kept */
-        if (batch == NULL)
-            return fail(c, -ENOMEM, "append");
-    }
-    for (size_t i = 0; i < n; i++) {
-        c->raft_entries[i] = (struct raft_entry){
-            .term = entries[i].term,
-            .type = (enum raft_entry_type)entries[i].type,
-            .buf = {.base = (void *)(uintptr_t)entries[i].payload.data, .len = entries[i].payload.len},
-            .batch = batch,
-        };
-    }
-    m.append_entries.term = a->term;
-    m.append_entries.prev_log_index = prev_index;
-    m.append_entries.prev_log_term = prev_term;
-    m.append_entries.leader_commit = a->commit;
-    m.append_entries.entries = c->raft_entries;
-    m.append_entries.n_entries = (unsigned)n;
-    c->stale_append = a->term < c->raft.current_term;
-    return feed_message(c, &m);
-}
-
-static int receive_append(struct core *c, const struct peer_message *m)
-{
-    const struct peer_append *a = &m->append;
-    uint64_t prev_index = a->prev_index, prev_term = a->prev_term;
-    size_t at = 0;
-
-    if (a->term == c->raft.current_term && c->raft.state == RAFT_LEADER) /* guard 9 */
-        return -EBADMSG;
-    for (size_t i = 0; i < a->n_entries; i++)
-        if (a->entries[i].type == LOG_ENTRY_MEMBERSHIP && core_membership_check(a->entries[i].payload) < 0)
-            return -EBADMSG;
-    do {
-        size_t n = a->n_entries == 0 ? 0 : chunk(a->entries + at, a->n_entries - at);
-        int rc = feed_append(c, a, m->peer, a->entries + at, n, prev_index, prev_term);
-
-        if (rc < 0)
-            return rc;
-        at += n;
-        if (at < a->n_entries) {
-            prev_index = a->entries[at - 1].index;
-            prev_term = a->entries[at - 1].term;
-        }
-        /* Behind a part that was refused the rest would be refused as well. */
-    } while (at < a->n_entries && core_last_index(c) >= prev_index && c->raft.current_term == a->term);
-    return 0;
-}
-
-/* What is known to match stays so: a rejection below it is old news (guard 11). */
-static void give_append_result(const struct core *c, const struct peer_message *m,
-                               struct raft_append_entries_result *to)
-{
-    uint64_t match = m->append_result.term == c->raft.current_term ? core_match_index(c, m->peer) : 0;
-
-    *to = (struct raft_append_entries_result){
-        .version = 1,
-        .term = m->append_result.term,
-        .rejected = m->append_result.rejected,
-        .last_log_index = m->append_result.last_index,
-    };
-    if (to->rejected != 0 && to->rejected <= match)
-        to->rejected = to->last_log_index = 0;
-    else if (to->rejected != 0 && to->last_log_index < match)
-        to->last_log_index = match;
-}
-
-int core_receive(struct core *c, uint64_t now_ms, const struct peer_message *m)
-{
-    struct raft_message out = {.server_id = m->peer, .server_address = PEER_ADDRESS};
-
-    if (m->peer == 0 || m->peer == c->options.id)
-        return -EBADMSG;
-    set_now(c, now_ms);
-    switch (m->type) {
-    case PEER_APPEND:
-        return receive_append(c, m);
-    case PEER_APPEND_RESULT:
-        out.type = RAFT_APPEND_ENTRIES_RESULT;
-        give_append_result(c, m, &out.append_entries_result);
-        return feed_message(c, &out);
-    case PEER_VOTE:
-        out.type = RAFT_REQUEST_VOTE;
-        out.request_vote.version = 2;
-        out.request_vote.term = m->vote.term;
-        out.request_vote.candidate_id = m->peer;
-        out.request_vote.last_log_index = m->vote.last_index;
-        out.request_vote.last_log_term = m->vote.last_term;
-        out.request_vote.disrupt_leader = m->vote.disrupt_leader;
-        out.request_vote.pre_vote = m->vote.pre_vote;
-        return feed_message(c, &out);
-    case PEER_VOTE_RESULT:
-        if (c->raft.state != RAFT_CANDIDATE) /* guard 7 */
-            return 0;
-        out.type = RAFT_REQUEST_VOTE_RESULT;
-        out.request_vote_result.version = 2;
-        out.request_vote_result.term = m->vote_result.term;
-        out.request_vote_result.vote_granted = m->vote_result.granted;
-        out.request_vote_result.pre_vote = m->vote_result.pre_vote;
-        return feed_message(c, &out);
-    case PEER_TIMEOUT_NOW:
-        out.type = RAFT_TIMEOUT_NOW;
-        out.timeout_now.version = 1;
-        out.timeout_now.term = m->timeout_now.term;
-        out.timeout_now.last_log_index = m->timeout_now.last_index;
-        out.timeout_now.last_log_term = m->timeout_now.last_term;
-        return feed_message(c, &out);
-    default:
-        return -EBADMSG;
-    }
-}
-
 /* ---- the other events ---- */
 
 int core_persisted(struct core *c, uint64_t now_ms, uint64_t index)
 {
     struct raft_event e = {.type = RAFT_PERSISTED_ENTRIES};
 
-    set_now(c, now_ms);
+    core_set_now(c, now_ms);
     if (index > core_last_index(c))
-        return fail(c, -EPROTO, "the log says that entries are durable that it was never given");
+        return core_fail(c, -EPROTO, "the log says that entries are durable that it was never given");
     if (index <= c->raft.last_stored) /* guard 3 */
         return 0;
     if (c->raft.state == RAFT_CANDIDATE)
-        return fail(c, -EPROTO, "entries became durable during a candidacy");
+        return core_fail(c, -EPROTO, "entries became durable during a candidacy");
     e.persisted_entries.index = index;
-    return step(c, &e);
+    return core_step(c, &e);
 }
 
 uint64_t core_timeout_ms(const struct core *c)
@@ -707,10 +432,10 @@ int core_tick(struct core *c, uint64_t now_ms)
 {
     struct raft_event e = {.type = RAFT_TIMEOUT};
 
-    set_now(c, now_ms);
+    core_set_now(c, now_ms);
     if (!c->started || c->now_ms < core_timeout_ms(c))
         return 0;
-    return step(c, &e);
+    return core_step(c, &e);
 }
 
 bool core_can_submit(const struct core *c)
@@ -726,12 +451,12 @@ int core_submit(struct core *c, uint64_t now_ms, struct log_entry *entries, size
     int rc;
 
     if (!core_can_submit(c) || n == 0)
-        return fail(c, -EINVAL, "submit without leadership");
-    set_now(c, now_ms);
-    rc = reserve(&c->raft_entries, &c->raft_entries_cap, n, sizeof *c->raft_entries);
+        return core_fail(c, -EINVAL, "submit without leadership");
+    core_set_now(c, now_ms);
+    rc = core_reserve(&c->raft_entries, &c->raft_entries_cap, n, sizeof *c->raft_entries);
     batch = rc == 0 ? raft_malloc(1) : NULL; /* freed by step_once() */
     if (batch == NULL)
-        return fail(c, -ENOMEM, "submit");
+        return core_fail(c, -ENOMEM, "submit");
     for (size_t i = 0; i < n; i++) {
         entries[i].index = index + i;
         entries[i].term = c->raft.current_term;
@@ -744,7 +469,7 @@ int core_submit(struct core *c, uint64_t now_ms, struct log_entry *entries, size
     }
     e.submit.entries = c->raft_entries;
     e.submit.n = (unsigned)n;
-    return step(c, &e);
+    return core_step(c, &e);
 }
 
 int core_transfer(struct core *c, uint64_t now_ms, uint64_t target)
@@ -753,9 +478,9 @@ int core_transfer(struct core *c, uint64_t now_ms, uint64_t target)
 
     if (!core_can_submit(c) || target == c->options.id || !core_is_voter(c, target))
         return 0;
-    set_now(c, now_ms);
+    core_set_now(c, now_ms);
     e.transfer.server_id = target;
-    return step(c, &e);
+    return core_step(c, &e);
 }
 
 /* ---- questions ---- */

@@ -1,0 +1,53 @@
+/* core_library.h - libraft's own types, shared by core*.c; nobody else includes it.
+ *
+ * Process: node.
+ * Thread:  the loop's.
+ * Errors:  negative errno; core_err_from_raft() is the one translator of the library's numbers.
+ * Memory:  configurations handed out are closed with raft_configuration_close(), or given to the library.
+ * Units:   none. */
+#ifndef RAFT_CORE_LIBRARY_H
+#define RAFT_CORE_LIBRARY_H
+
+#include <raft.h>
+
+#include "raft/core.h"
+
+#if RAFT_VERSION_NUMBER / 100 != 22
+#error "quorumfs needs libraft 0.22.x (package libraft-dev)"
+#endif
+
+/* The library insists on an address of the sender and never uses ours. */
+#define PEER_ADDRESS "peer"
+
+struct core {
+    struct raft raft;
+    struct core_options options;
+    bool started;
+    uint64_t now_ms;
+    uint64_t commit;
+    uint64_t leader, leader_term;
+    uint64_t members_version;
+    uint64_t change_index; /* raft.configuration_uncommitted_index as last seen */
+    uint64_t committed_change_index;
+    bool stale_append; /* the event is an append of an older term */
+    struct log_entry *entries; /* scratch of one step */
+    size_t entries_cap;
+    struct peer_message *messages;
+    size_t messages_cap;
+    struct raft_entry *raft_entries;
+    size_t raft_entries_cap;
+    char error[256];
+};
+
+int core_err_from_raft(int rv);
+int core_fail(struct core *c, int rc, const char *what); /* keeps the first text; yields rc */
+/* Room for n items of a size in a scratch array; array_p points to the pointer. */
+int core_reserve(void *array_p, size_t *cap, size_t n, size_t size);
+void core_set_now(struct core *c, uint64_t now_ms);
+/* One event, and whatever follows from it inside the core, each with its call of ready(). */
+int core_step(struct core *c, struct raft_event *e);
+/* Checked first: the library's decoder believes every length. */
+int core_membership_decode(struct slice payload, struct raft_configuration *ret_conf);
+int core_membership_copy(const struct raft_configuration *from, struct raft_configuration *ret_conf);
+
+#endif

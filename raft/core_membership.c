@@ -1,0 +1,107 @@
+/* core_membership.c - memberships: the library's encoding, read with bounds (guard 8 of core.c). */
+#include <errno.h>
+
+#include "raft/core_library.h"
+
+#define MEMBERSHIP_FORMAT 1
+#define MEMBERSHIP_MAX_MEMBERS 64
+
+int core_err_from_raft(int rv)
+{
+    switch (rv) {
+    case 0:
+        return 0;
+    case RAFT_NOMEM:
+        return -ENOMEM;
+    case RAFT_BADID:
+    case RAFT_DUPLICATEID:
+    case RAFT_DUPLICATEADDRESS:
+    case RAFT_BADROLE:
+        return -EINVAL;
+    case RAFT_MALFORMED:
+        return -EBADMSG;
+    default:
+        return -EPROTO;
+    }
+}
+
+int core_membership_check(struct slice payload)
+{
+    struct reader r = reader_make(payload);
+    uint64_t n;
+
+    if (reader_u8(&r) != MEMBERSHIP_FORMAT)
+        return -EBADMSG;
+    n = reader_u64(&r);
+    if (reader_status(&r) < 0 || n == 0 || n > MEMBERSHIP_MAX_MEMBERS)
+        return -EBADMSG;
+    for (uint64_t i = 0; i < n; i++) {
+        const uint8_t *end;
+        uint64_t id = reader_u64(&r);
+
+        if (reader_status(&r) < 0 || id == 0)
+            return -EBADMSG;
+        end = memchr(r.p, 0, reader_left(&r));
+        if (end == NULL)
+            return -EBADMSG;
+        reader_raw(&r, (size_t)(end - r.p) + 1);
+        if (reader_u8(&r) > RAFT_SPARE || reader_status(&r) < 0)
+            return -EBADMSG;
+    }
+    while (reader_left(&r) > 0)
+        if (reader_u8(&r) != 0)
+            return -EBADMSG;
+    return 0;
+}
+
+int core_membership_encode(const struct core_member *members, size_t n, struct bytes *out)
+{
+    struct raft_configuration conf;
+    struct raft_buffer buf;
+    int rc = 0;
+
+    if (n == 0 || n > MEMBERSHIP_MAX_MEMBERS)
+        return -EINVAL;
+    raft_configuration_init(&conf);
+    for (size_t i = 0; i < n && rc == 0; i++) {
+        if (members[i].id == 0)
+            rc = -EINVAL;
+        else
+            rc = core_err_from_raft(raft_configuration_add(&conf, members[i].id, members[i].address,
+                                                      members[i].voter ? RAFT_VOTER : RAFT_STANDBY));
+    }
+    if (rc == 0)
+        rc = core_err_from_raft(raft_configuration_encode(&conf, &buf));
+    if (rc == 0) {
+        bytes_raw(out, buf.base, buf.len);
+        raft_free(buf.base);
+        rc = bytes_status(out);
+    }
+    raft_configuration_close(&conf);
+    return rc;
+}
+
+int core_membership_decode(struct slice payload, struct raft_configuration *ret_conf)
+{
+    struct raft_buffer buf = {.base = (void *)(uintptr_t)payload.data, .len = payload.len};
+    int rc = core_membership_check(payload);
+
+    return rc < 0 ? rc : core_err_from_raft(raft_configuration_decode(&buf, ret_conf));
+}
+
+int core_membership_copy(const struct raft_configuration *from, struct raft_configuration *ret_conf)
+{
+    struct raft_configuration copy;
+
+    raft_configuration_init(&copy);
+    for (unsigned i = 0; i < from->n; i++) {
+        int rc = core_err_from_raft(raft_configuration_add(&copy, from->servers[i].id, from->servers[i].address,
+                                                      from->servers[i].role));
+        if (rc < 0) {
+            raft_configuration_close(&copy);
+            return rc;
+        }
+    }
+    *ret_conf = copy;
+    return 0;
+}
