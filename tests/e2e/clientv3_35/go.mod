@@ -1,12 +1,10 @@
-module quorumfs/tests/e2e/clientv3_35
+module quorumfs.test/e2e/clientv3_35
 
 go 1.23.0
 
-toolchain go1.23.5
-
 require (
-	go.etcd.io/etcd/api/v3 v3.5.21
-	go.etcd.io/etcd/client/v3 v3.5.21
+	quorumfs.test/clientv3 v0.0.0
+	quorumfs.test/e2e v0.0.0
 )
 
 require (
@@ -14,7 +12,9 @@ require (
 	github.com/coreos/go-systemd/v22 v22.3.2 // indirect
 	github.com/gogo/protobuf v1.3.2 // indirect
 	github.com/golang/protobuf v1.5.4 // indirect
+	go.etcd.io/etcd/api/v3 v3.5.21 // indirect
 	go.etcd.io/etcd/client/pkg/v3 v3.5.21 // indirect
+	go.etcd.io/etcd/client/v3 v3.5.21 // indirect
 	go.uber.org/atomic v1.7.0 // indirect
 	go.uber.org/multierr v1.6.0 // indirect
 	go.uber.org/zap v1.17.0 // indirect
@@ -27,3 +27,7 @@ require (
 	google.golang.org/grpc v1.59.0 // indirect
 	google.golang.org/protobuf v1.33.0 // indirect
 )
+
+replace quorumfs.test/clientv3 => ../../clientv3
+
+replace quorumfs.test/e2e => ../

@@ -1,12 +1,10 @@
-module quorumfs/tests/e2e/clientv3_36
+module quorumfs.test/e2e/clientv3_36
 
 go 1.23.0
 
-toolchain go1.23.5
-
 require (
-	go.etcd.io/etcd/api/v3 v3.6.4
-	go.etcd.io/etcd/client/v3 v3.6.4
+	quorumfs.test/clientv3 v0.0.0
+	quorumfs.test/e2e v0.0.0
 )
 
 require (
@@ -15,7 +13,9 @@ require (
 	github.com/gogo/protobuf v1.3.2 // indirect
 	github.com/golang/protobuf v1.5.4 // indirect
 	github.com/grpc-ecosystem/grpc-gateway/v2 v2.26.3 // indirect
+	go.etcd.io/etcd/api/v3 v3.6.4 // indirect
 	go.etcd.io/etcd/client/pkg/v3 v3.6.4 // indirect
+	go.etcd.io/etcd/client/v3 v3.6.4 // indirect
 	go.uber.org/multierr v1.11.0 // indirect
 	go.uber.org/zap v1.27.0 // indirect
 	golang.org/x/net v0.38.0 // indirect
@@ -26,3 +26,7 @@ require (
 	google.golang.org/grpc v1.71.1 // indirect
 	google.golang.org/protobuf v1.36.5 // indirect
 )
+
+replace quorumfs.test/clientv3 => ../../clientv3
+
+replace quorumfs.test/e2e => ../
