@@ -16,6 +16,7 @@
 
 #include "sidecar/grpc.h"
 #include "sidecar/grpc_text.h"
+#include "sidecar/h2_check.h"
 #include "sidecar/limits.h"
 
 #include <nghttp2/nghttp2.h>
@@ -81,11 +82,12 @@ struct grpc_call {
     struct deadline deadline;
     uint64_t timeout_ms;
     char *path;   /* of an unknown method or a page */
+    struct h2_check check;
     size_t headers_bytes;
     char *message; /* of the trailer */
     uint8_t code;
     uint8_t http_method; /* 'G' GET, 'H' HEAD, 'P' POST, 0 another */
-    bool begun, is_grpc, bad_timeout, compressed, require_leader, has_timeout;
+    bool malformed, begun, is_grpc, bad_timeout, compressed, require_leader, has_timeout;
     bool responded, deferred, finished, ended, remote_closed, got_message, want_drained, trailers_sent, is_page;
 };
 

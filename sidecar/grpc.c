@@ -274,7 +274,8 @@ void call_begin(struct grpc_call *call, bool half_closed)
 
     call->remote_closed = half_closed;
     if (!call->is_grpc) {
-        answer_page(call);
+        if (half_closed)
+            answer_page(call); /* else when the request is whole */
         return;
     }
     if (call->method == NULL) {
@@ -365,6 +366,8 @@ void call_data(struct grpc_call *call, struct slice data)
 void call_half_close(struct grpc_call *call)
 {
     call->remote_closed = true;
+    if (!call->is_grpc && !call->is_page)
+        answer_page(call);
     if (call->finished || call->method == NULL || !call->begun)
         return;
     if (grpc_frames_partial(&call->frames))

@@ -36,14 +36,30 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     return 0;
 }
 
+/* What is malformed ends with PROTOCOL_ERROR for its stream alone, and nothing more of it is looked at. */
+static void refuse_malformed(struct grpc_call *call)
+{
+    if (!call->malformed)
+        nghttp2_submit_rst_stream(call->conn->h2, NGHTTP2_FLAG_NONE, call->stream_id, NGHTTP2_PROTOCOL_ERROR);
+    call->malformed = true;
+}
+
 static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
                      const uint8_t *value, size_t value_len, uint8_t flags, void *user)
 {
     struct grpc_call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
+    bool trailer = frame->headers.cat != NGHTTP2_HCAT_REQUEST;
 
-    if (call == NULL || frame->hd.type != NGHTTP2_HEADERS || frame->headers.cat != NGHTTP2_HCAT_REQUEST)
+    if (call == NULL || frame->hd.type != NGHTTP2_HEADERS || call->malformed)
         return 0;
-    call_header(call, slice_make(name, name_len), slice_make(value, value_len));
+    if (!h2_check_header(&call->check, slice_make(name, name_len), slice_make(value, value_len), trailer)) {
+        refuse_malformed(call);
+        return 0;
+    }
+    if (trailer)
+        call->headers_bytes += name_len + value_len + 32;
+    else
+        call_header(call, slice_make(name, name_len), slice_make(value, value_len));
     if (call->headers_bytes > CONN_HEADERS_MAX_BYTES)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE; /* resets this stream */
     return 0;
@@ -64,26 +80,35 @@ static void on_ping(struct conn *c, const nghttp2_ping *ping)
     c->last_ping_ms = now;
 }
 
+static void on_headers(struct grpc_call *call, bool request, bool end)
+{
+    if (call == NULL || call->malformed)
+        return;
+    if ((request && !h2_check_request(&call->check)) || (!request && !end) || (end && !h2_check_end(&call->check)))
+        refuse_malformed(call);
+    else if (request)
+        call_begin(call, end);
+    else
+        call_half_close(call);
+}
+
 static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct conn *c = user;
-    struct grpc_call *call;
+    struct grpc_call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     bool end = (frame->hd.flags & NGHTTP2_FLAG_END_STREAM) != 0;
 
     switch (frame->hd.type) {
     case NGHTTP2_HEADERS:
-        call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-        if (call == NULL)
-            break;
-        if (frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-            call_begin(call, end);
-        else if (end)
-            call_half_close(call);
+        on_headers(call, frame->headers.cat == NGHTTP2_HCAT_REQUEST, end);
         break;
     case NGHTTP2_DATA:
-        call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-        if (call != NULL && end)
+        if (call == NULL || !end || call->malformed)
+            break;
+        if (h2_check_end(&call->check))
             call_half_close(call);
+        else
+            refuse_malformed(call);
         break;
     case NGHTTP2_RST_STREAM:
         c->server->counters.resets_received++;
@@ -107,8 +132,12 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream
 {
     struct grpc_call *call = nghttp2_session_get_stream_user_data(session, stream_id);
 
-    if (call != NULL)
-        call_data(call, slice_make(data, len));
+    if (call != NULL && !call->malformed) {
+        if (h2_check_data(&call->check, len))
+            call_data(call, slice_make(data, len));
+        else
+            refuse_malformed(call);
+    }
     /* Taken in full, so the window opens again: what calls hold is bounded by refusal, not by the window. */
     return nghttp2_session_consume(session, stream_id, len) < 0 ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
@@ -155,6 +184,7 @@ int h2_setup(struct grpc_server *s)
     if (nghttp2_option_new(&s->h2_option) != 0)
         return -ENOMEM;
     nghttp2_option_set_no_auto_window_update(s->h2_option, 1);
+    nghttp2_option_set_no_http_messaging(s->h2_option, 1); /* h2_check.h says why */
     /* A thousand cancelled calls in a burst are normal for clientv3; nghttp2's default would answer with GOAWAY for
      * the whole connection. The work budget polices instead (limits.h). */
     nghttp2_option_set_stream_reset_rate_limit(s->h2_option, 1u << 30, 1u << 30);

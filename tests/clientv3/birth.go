@@ -4,12 +4,14 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"quorumfs.test/e2e/cluster"
 )
@@ -72,7 +74,7 @@ func birth(t *testing.T, n *cluster.Node, watchers int) {
 		got[kv.ModRevision] = string(kv.Key) + "=" + string(kv.Value)
 	}
 	rows := 0
-	for _, row := range n.Dump() {
+	for _, row := range n.DumpFrom(slices.Min(revisions)) {
 		if want, ok := got[row.Revision]; ok {
 			rows++
 			if row.Key+"="+row.Value != want {
@@ -216,7 +218,7 @@ const (
 func NeverReadsConnection(t *testing.T, one, three *cluster.Cluster) {
 	n := one.Nodes[0]
 	var stalled atomic.Bool
-	silent, err := clientv3.New(clientv3.Config{Endpoints: []string{n.Endpoint()}, DialTimeout: cluster.Bound,
+	silent, err := clientv3.New(clientv3.Config{Endpoints: []string{n.Endpoint()}, DialTimeout: cluster.Bound, Logger: zap.NewNop(),
 		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", n.Endpoint())
 			if err != nil {

@@ -117,7 +117,7 @@ func Kill(t *testing.T) {
 	get(t, local, "/kill/end")
 	want := make([][]event, keys)
 	total := 0
-	for _, row := range n.Dump() {
+	for _, row := range n.DumpFrom(start) {
 		var i int
 		if row.Revision < start || row.Revision > last {
 			continue

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"quorumfs.test/e2e/cluster"
 )
 
@@ -83,7 +84,7 @@ func connect(t testing.TB, nodes ...*cluster.Node) *clientv3.Client {
 	for _, n := range nodes {
 		endpoints = append(endpoints, n.Endpoint())
 	}
-	c, err := clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: cluster.Bound})
+	c, err := clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: cluster.Bound, Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}

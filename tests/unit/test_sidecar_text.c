@@ -12,6 +12,7 @@
 
 #include "sidecar/deadlines.h"
 #include "sidecar/grpc_text.h"
+#include "sidecar/h2_check.h"
 
 static void timeouts_are_read_in_all_units(void **state)
 {
@@ -174,6 +175,58 @@ static void deadlines_come_in_order(void **state)
     deadlines_fini(&d);
 }
 
+/* A request as lines "name value"; the answer is whether every check held. */
+static bool request_ok(const char *const *lines, size_t data)
+{
+    struct h2_check c = {0};
+    bool ok = true;
+
+    for (; *lines != NULL; lines++) {
+        const char *blank = strchr(*lines + 1, ' ');
+
+        ok = ok && h2_check_header(&c, slice_make(*lines, (size_t)(blank - *lines)), slice_from_str(blank + 1), false);
+    }
+    return ok && h2_check_request(&c) && h2_check_data(&c, data) && h2_check_end(&c);
+}
+
+#define BASE ":method POST", ":scheme http", ":path /a.B/C"
+
+static void requests_are_checked_as_the_rfc_says(void **state)
+{
+    static const struct {
+        bool ok;
+        const char *lines[8];
+    } cases[] = {
+        {true, {BASE, NULL}},
+        {true, {BASE, ":authority #initially=[http://127.0.0.1:1]", "te trailers", NULL}}, /* clientv3 3.5.0 */
+        {true, {BASE, ":authority http://127.0.0.1:2379", NULL}},                          /* etcdctl 3.4, status */
+        {true, {BASE, "content-length 7", NULL}},
+        {false, {BASE, "content-length 6", NULL}},
+        {false, {BASE, "content-length 8", NULL}},
+        {false, {BASE, "content-length 7", "content-length 7", NULL}},
+        {false, {BASE, "content-length -7", NULL}},
+        {false, {":method POST", ":scheme http", NULL}},
+        {false, {":method POST", ":path /x", NULL}},
+        {false, {":scheme http", ":path /x", NULL}},
+        {false, {BASE, ":path /x", NULL}},
+        {false, {BASE, ":status 200", NULL}},
+        {false, {BASE, "x y", ":authority late", NULL}},
+        {false, {":method POST", ":scheme http", ":path ", NULL}},
+        {false, {":method POST", ":scheme http", ":path x", NULL}},
+        {false, {BASE, "Upper x", NULL}},
+        {false, {BASE, "connection close", NULL}},
+        {false, {BASE, "te gzip", NULL}},
+        {false, {BASE, "transfer-encoding chunked", NULL}},
+        {false, {BASE, "x  leading", NULL}},
+        {false, {BASE, "x a\nb", NULL}},
+        {false, {BASE, "x(y z", NULL}},
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        if (request_ok(cases[i].lines, 7) != cases[i].ok)
+            fail_msg("case %zu", i);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +236,7 @@ int main(void)
         cmocka_unit_test(frames_refuse_what_is_too_large_compressed_or_no_prefix),
         cmocka_unit_test(a_handler_can_stop_the_feeding),
         cmocka_unit_test(deadlines_come_in_order),
+        cmocka_unit_test(requests_are_checked_as_the_rfc_says),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

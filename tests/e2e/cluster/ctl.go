@@ -289,9 +289,15 @@ func (n *Node) StoreDir() string {
 
 // Dump reads the node's log from its environment, past the node.
 func (n *Node) Dump() []Row {
+	n.Cluster.T.Helper()
+	return n.DumpFrom(1)
+}
+
+// DumpFrom is Dump from a revision on.
+func (n *Node) DumpFrom(revision int64) []Row {
 	t := n.Cluster.T
 	t.Helper()
-	out, err := exec.Command(Program("e2e/dump"), n.StoreDir()).Output()
+	out, err := exec.Command(Program("e2e/dump"), n.StoreDir(), fmt.Sprint(revision)).Output()
 	if err != nil {
 		t.Fatalf("dump of %s: %v %s", n.Name, err, out)
 	}
