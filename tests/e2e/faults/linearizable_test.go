@@ -1,0 +1,224 @@
+// Package faults runs clientv3 through kill -9, standing still and lost front ends, and has the recorded history
+// checked for linearizability.
+package faults
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/anishathalye/porcupine"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+
+	"quorumfs.test/e2e/cluster"
+)
+
+func TestMain(m *testing.M) { cluster.Main(m) }
+
+type kind int
+
+const (
+	read kind = iota
+	write
+	swap // from one value to another, if it is the one
+)
+
+type input struct {
+	kind     kind
+	key      string
+	from, to string
+}
+
+type output struct {
+	value   string // of a read
+	swapped bool
+	unknown bool // it may have taken effect, now or later or never
+}
+
+// A register per key. A call of unknown outcome is recorded as one that has not returned: it may take effect at
+// any moment up to the end, and the end is as good as never.
+var registers = porcupine.Model{
+	Partition: func(history []porcupine.Operation) [][]porcupine.Operation {
+		byKey := map[string][]porcupine.Operation{}
+		for _, op := range history {
+			key := op.Input.(input).key
+			byKey[key] = append(byKey[key], op)
+		}
+		var parts [][]porcupine.Operation
+		for _, ops := range byKey {
+			parts = append(parts, ops)
+		}
+		return parts
+	},
+	Init: func() any { return "" },
+	Step: func(state, in, out any) (bool, any) {
+		value, i, o := state.(string), in.(input), out.(output)
+		switch i.kind {
+		case read:
+			return o.value == value, value
+		case write:
+			return true, i.to
+		default:
+			if o.unknown {
+				if value == i.from {
+					return true, i.to
+				}
+				return true, value
+			}
+			if o.swapped {
+				return value == i.from, i.to
+			}
+			return value != i.from, value
+		}
+	},
+	DescribeOperation: func(in, out any) string { return fmt.Sprintf("%+v -> %+v", in, out) },
+}
+
+func connect(t *testing.T, n *cluster.Node) *clientv3.Client {
+	t.Helper()
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{n.ClientURL}, Logger: zap.NewNop(),
+		DialTimeout: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+// call makes one operation; done is false for a read without an answer.
+func call(client *clientv3.Client, in input) (out output, done bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	switch in.kind {
+	case read:
+		r, err := client.Get(ctx, in.key)
+		if err != nil {
+			return output{}, false
+		}
+		if len(r.Kvs) == 1 {
+			out.value = string(r.Kvs[0].Value)
+		}
+		return out, true
+	case write:
+		_, err := client.Put(ctx, in.key, in.to)
+		return output{unknown: err != nil}, true
+	default:
+		compare := clientv3.Compare(clientv3.Value(in.key), "=", in.from)
+		if in.from == "" {
+			compare = clientv3.Compare(clientv3.Version(in.key), "=", 0)
+		}
+		r, err := client.Txn(ctx).If(compare).Then(clientv3.OpPut(in.key, in.to)).Commit()
+		if err != nil {
+			return output{unknown: true}, true
+		}
+		return output{swapped: r.Succeeded}, true
+	}
+}
+
+func TestHistoriesAreLinearizableThroughFaults(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	if text := os.Getenv("SEED"); text != "" {
+		seed, _ = strconv.ParseUint(text, 10, 64)
+	}
+	t.Logf("SEED=%d", seed)
+	duration := 20 * time.Second
+	if os.Getenv("QUORUMFS_SOAK") != "" {
+		duration = 10 * time.Minute
+	}
+	const clients, keys = 6, 8
+
+	c := cluster.Start(t, cluster.Options{Nodes: 3, HeartbeatMS: 50, ElectionMS: 500})
+	var history []porcupine.Operation
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var unknown, unread atomic.Int64
+	begin := time.Now()
+	end := begin.Add(duration)
+	for id := 0; id < clients; id++ {
+		client := connect(t, c.Nodes[id%3])
+		random := rand.New(rand.NewPCG(seed, uint64(id)))
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			last := map[string]string{} // what this client saw last, to swap from
+			for n := 0; time.Now().Before(end); n++ {
+				key := fmt.Sprintf("lin/%d", random.IntN(keys))
+				in := input{kind: kind(random.IntN(3)), key: key, to: fmt.Sprintf("%d-%d", id, n)}
+				if in.kind == swap {
+					in.from = last[key]
+				}
+				call0 := time.Since(begin).Nanoseconds()
+				out, done := call(client, in)
+				op := porcupine.Operation{ClientId: id, Input: in, Call: call0, Output: out,
+					Return: time.Since(begin).Nanoseconds()}
+				if !done {
+					unread.Add(1)
+					continue
+				}
+				if out.unknown {
+					op.Return = math.MaxInt64
+					unknown.Add(1)
+				} else if in.kind == read {
+					last[key] = out.value
+				} else if in.kind == write || out.swapped {
+					last[key] = in.to
+				}
+				mu.Lock()
+				history = append(history, op)
+				mu.Unlock()
+				time.Sleep(2 * time.Millisecond) // the pace, not a condition: the checker's cost grows with the history
+			}
+		}()
+	}
+
+	random := rand.New(rand.NewPCG(seed, 1<<32))
+	faults := map[string]int{}
+	for time.Now().Before(end.Add(-3 * time.Second)) {
+		victim := c.Leader()
+		if random.IntN(2) == 0 {
+			victim = c.Nodes[random.IntN(3)]
+		}
+		pause := time.Duration(200+random.IntN(1200)) * time.Millisecond
+		switch random.IntN(3) {
+		case 0:
+			faults["kill -9"]++
+			victim.Kill()
+			time.Sleep(pause)
+			victim.Start()
+		case 1:
+			faults["stands still"]++
+			victim.Signal(syscall.SIGSTOP)
+			time.Sleep(pause)
+			victim.Signal(syscall.SIGCONT)
+		case 2:
+			faults["front end killed"]++
+			if pid := victim.Child("quorumfs-grpc"); pid != 0 {
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+			time.Sleep(pause)
+		}
+	}
+	wg.Wait()
+
+	t.Logf("%d operations, %d of unknown outcome, %d reads without an answer, faults: %v", len(history),
+		unknown.Load(), unread.Load(), faults)
+	if len(history) < 500 {
+		t.Errorf("only %d operations in %v", len(history), duration)
+	}
+	result, info := porcupine.CheckOperationsVerbose(registers, history, 2*time.Minute)
+	if result != porcupine.Ok {
+		t.Errorf("the history is not linearizable: %s", result)
+		if path := os.Getenv("HISTORY"); path != "" {
+			t.Logf("it is drawn in %s: %v", path, porcupine.VisualizePath(registers, info, path))
+		}
+	}
+}
