@@ -1,0 +1,68 @@
+/* config.h - the command line of quorumfsd: etcd's flags with etcd's defaults and checks, and a few of our own.
+ *
+ * Process: supervisor; the node is given the same words again and parses them again.
+ * Thread:  one.
+ * Errors:  -EINVAL with one line of text for the operator; nothing was allocated then.
+ * Memory:  a config owns its strings until config_fini().
+ * Units:   milliseconds. */
+#ifndef RAFT_CONFIG_H
+#define RAFT_CONFIG_H
+
+#include "base/logger.h"
+#include "base/url.h"
+#include "raft/node.h"
+
+#define CONFIG_MOUNTS_MAX 16
+#define CONFIG_NAME_MAX_BYTES 255
+
+struct config_urls {
+    struct url urls[URL_LIST_MAX];
+    size_t count;
+    char *text; /* canonical, comma-separated */
+};
+
+struct config_member {
+    char *name;
+    char *peer_urls; /* canonical, sorted, comma-separated */
+    uint64_t id;
+};
+
+struct config_mount {
+    char *dir;     /* absolute */
+    char *options; /* what followed the first comma; "" */
+};
+
+enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION };
+
+struct config {
+    enum config_action action;
+    char *name;
+    char *data_dir;    /* absolute */
+    char *socket_path; /* fits a socket address */
+    struct config_urls listen_client, advertise_client, listen_peer, advertise_peer;
+    char *token;
+    struct config_member members[NODE_MAX_MEMBERS];
+    size_t n_members, self; /* self: index of this one */
+    uint64_t cluster_id;    /* of a new cluster of these members */
+    bool initial_given;     /* some flag that cluster_id follows from was on the command line */
+    bool existing;          /* --initial-cluster-state existing */
+    uint64_t heartbeat_ms, election_ms;
+    enum log_level log_level;
+    const char *log_level_text;
+    struct config_mount mounts[CONFIG_MOUNTS_MAX];
+    size_t n_mounts;
+    bool sidecar;
+};
+
+/* argv without the program's name. */
+int config_parse(int argc, char *const *argv, struct config *ret_config, char *ret_text, size_t text_size);
+void config_fini(struct config *c);
+/* The text of --help. */
+const char *config_usage(void);
+
+/* Numbers as etcd computes them: a member's is the first eight bytes, big-endian, of SHA-1 over its peer URLs, sorted
+ * and joined without a separator, and the token; the cluster's that of SHA-1 over the sorted member numbers, big-endian. */
+uint64_t config_member_id(const struct url *urls, size_t count, const char *token);
+uint64_t config_cluster_id(const uint64_t *member_ids, size_t count);
+
+#endif

@@ -1,0 +1,43 @@
+/* identity.h - the data directory: whose it is, in which format, and that nobody else uses it
+ * (docs/data-directory.md fixes its files).
+ *
+ * Process: supervisor (identity_prepare, and a first look with the rest), node.
+ * Thread:  one.
+ * Errors:  negative errno with one line of text for the operator, that names the directory. Nothing of these mends itself
+ *          by a restart.
+ * Memory:  none kept; the lock is a descriptor.
+ * Units:   none. */
+#ifndef RAFT_IDENTITY_H
+#define RAFT_IDENTITY_H
+
+#include "base/bytes.h"
+#include "raft/config.h"
+
+#define IDENTITY_FORMAT 1
+#define IDENTITY_MAX_BYTES 4096
+
+struct identity {
+    uint32_t format;
+    uint64_t cluster_id, member_id;
+    char name[CONFIG_NAME_MAX_BYTES + 1];
+};
+
+/* The file's bytes. decode: -EBADMSG for damage, -EPROTONOSUPPORT for a newer format. */
+void identity_encode(const struct identity *id, struct bytes *out);
+int identity_decode(struct slice in, struct identity *ret_id);
+
+/* Makes the directory if it is not there (its parent must be), gives it to uid and gid unless they are -1, with mode
+ * 0700, or 0750 for a group of its own. */
+int identity_prepare(const struct config *c, int uid, int gid, char *ret_text, size_t text_size);
+
+/* Takes the lock: a descriptor to keep open as long as the directory is used. -EBUSY: another process has it. */
+int identity_lock(const struct config *c, int *ret_fd, char *ret_text, size_t text_size);
+
+/* Reads whose directory it is and compares with the flags; changes nothing. *ret_new: it is empty, a new member's. -EXDEV:
+ * another cluster's or member's, -EEXIST: etcd's, -EPROTONOSUPPORT: newer, -EUCLEAN: damaged. */
+int identity_check(const struct config *c, struct identity *ret_id, bool *ret_new, char *ret_text, size_t text_size);
+
+/* Writes the identity of a new member, durably. */
+int identity_create(const struct config *c, const struct identity *id, char *ret_text, size_t text_size);
+
+#endif
