@@ -1,0 +1,56 @@
+/* transport.h - the struct network of a real node: frames over TCP (docs/peer.md, "Framing").
+ *
+ * Process: node.
+ * Thread:  the loop's; all callbacks too.
+ * Errors:  negative errno from open, with a line of text that names the address. Later faults are a peer's or the network's:
+ *          logged once each, and tried again.
+ * Memory:  copies what it is given; frames handed out are borrowed for the call.
+ * Units:   bytes, milliseconds.
+ *
+ * Every node dials every peer and sends only on the connection that it has dialled; it receives on those that it has
+ * accepted. So there is no agreement needed which connection counts, and each direction fails and mends by itself.
+ *
+ * A dialled connection:  WAITING -> RESOLVING -> CONNECTING -> GREETING -> UP, and from each back to WAITING.
+ * What is sent while it is not UP is dropped; what is in its queues when it breaks is lost. Raft sends again. */
+#ifndef RAFT_TRANSPORT_H
+#define RAFT_TRANSPORT_H
+
+#include <uv.h>
+
+#include "base/logger.h"
+#include "base/url.h"
+#include "raft/env.h"
+
+#define TRANSPORT_QUEUE_MAX_BYTES (64 * 1024 * 1024) /* unsent, for each peer; past it frames are dropped */
+#define TRANSPORT_ACCEPTED_MAX 256                   /* connections; past it a new one is closed at once */
+#define TRANSPORT_HELLO_WAIT_MS 5000                 /* for the first frame of an accepted connection */
+
+struct transport;
+
+struct transport_options {
+    uint64_t cluster_id, id;
+    const struct url *listen;
+    size_t n_listen;
+    const char *urls; /* what the others are told in the hello: where this member listens */
+    uint64_t election_ms;
+    const struct logger *logger;
+    void *ctx;
+    /* -EBADMSG: the connection that it came on is closed. */
+    int (*receive)(void *ctx, uint64_t from, uint8_t type, struct slice payload);
+    void (*connected)(void *ctx, uint64_t peer);
+    void (*disconnected)(void *ctx, uint64_t peer);
+};
+
+struct transport_counters {
+    uint64_t frames_sent, frames_dropped, frames_received, bytes_sent, bytes_received, refused;
+};
+
+/* Binds and listens at once; options are copied. */
+int transport_open(uv_loop_t *loop, const struct transport_options *options, struct transport **ret_transport,
+                   char *ret_text, size_t text_size);
+void transport_table(struct transport *t, struct network *ret_network);
+struct transport_counters transport_counters(const struct transport *t);
+/* No callback of the options comes any more. Calls closed(ctx) when the last handle is gone; t is freed then. */
+void transport_close(struct transport *t, void (*closed)(void *ctx), void *ctx);
+
+#endif

@@ -1,0 +1,140 @@
+/* The connections that peers have dialled: hello first, then frames for the node. */
+#include "raft/transport_impl.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#include "raft/env_uv.h"
+
+void accept_connection(uv_stream_t *listener, int status)
+{
+    struct transport *t = listener->data;
+    struct peer_conn *c;
+
+    if (status < 0 || t->closing || conn_new(t, &c) < 0)
+        return; /* out of descriptors or memory: the peer tries again */
+    t->n_accepted++;
+    if (uv_accept(listener, (uv_stream_t *)&c->tcp) < 0 || t->n_accepted > TRANSPORT_ACCEPTED_MAX ||
+        conn_start(c) < 0) {
+        conn_close(c);
+        return;
+    }
+    transport_arm(t, c->made_ms + TRANSPORT_HELLO_WAIT_MS);
+}
+
+void accept_tick(struct peer_conn *c, uint64_t now_ms)
+{
+    uint64_t due_ms = c->greeted ? c->heard_ms + 2 * transport_dead_ms(c->t) : c->made_ms + TRANSPORT_HELLO_WAIT_MS;
+
+    if (now_ms > due_ms + transport_dead_ms(c->t)) { /* it is this node that was stopped */
+        c->heard_ms = c->made_ms = now_ms;
+        due_ms = now_ms + transport_dead_ms(c->t);
+    }
+    if (now_ms < due_ms)
+        transport_arm(c->t, due_ms);
+    else
+        conn_broke(c, c->greeted ? "it is silent" : "no hello");
+}
+
+/* Once for each peer and reason; when the table is full, no more: a stranger cannot fill the log. */
+static void log_refusal(struct transport *t, uint64_t from, uint32_t code, const char *text)
+{
+    t->counters.refused++;
+    for (size_t i = 0; i < t->n_refused; i++)
+        if (t->refused[i].from == from && t->refused[i].code == code)
+            return;
+    if (t->n_refused == sizeof(t->refused) / sizeof(t->refused[0]))
+        return;
+    t->refused[t->n_refused].from = from;
+    t->refused[t->n_refused++].code = code;
+    log_warn(t->o.logger, "refused a connection of peer %016llx: %s", (unsigned long long)from, text);
+}
+
+static uint32_t judge(const struct transport *t, const struct peer_hello *m, char *text, size_t size)
+{
+    if (m->min_version > PEER_PROTOCOL || m->version < PEER_PROTOCOL_MIN) {
+        snprintf(text, size, "it speaks versions %u to %u of the protocol, this node %d to %d", m->min_version, m->version,
+                 PEER_PROTOCOL_MIN, PEER_PROTOCOL);
+        return PEER_HELLO_WRONG_VERSION;
+    }
+    if (m->cluster_id != t->o.cluster_id) {
+        snprintf(text, size, "cluster %016llx is not this node's, %016llx", (unsigned long long)m->cluster_id,
+                 (unsigned long long)t->o.cluster_id);
+        return PEER_HELLO_WRONG_CLUSTER;
+    }
+    if (m->to != t->o.id || m->from == t->o.id || m->from == 0) {
+        snprintf(text, size, "member %016llx looks for member %016llx, this is member %016llx",
+                 (unsigned long long)m->from, (unsigned long long)m->to, (unsigned long long)t->o.id);
+        return PEER_HELLO_WRONG_MEMBER;
+    }
+    return PEER_HELLO_OK;
+}
+
+static int send_reply(struct peer_conn *c, const struct peer_hello_reply *m)
+{
+    struct bytes b;
+    bool ok;
+
+    bytes_init(&b);
+    peer_hello_reply_encode(m, &b);
+    ok = bytes_status(&b) == 0 && conn_queue(c, PEER_FRAME_HELLO_REPLY, bytes_slice(&b));
+    bytes_fini(&b);
+    return ok ? 0 : -ENOMEM;
+}
+
+/* A peer that dials anew has given its older connection up, whatever TCP knows of it. */
+static void close_older(struct peer_conn *c)
+{
+    LIST_FOREACH_SAFE(it, &c->t->conns) {
+        struct peer_conn *other = LIST_ITEM(it, struct peer_conn, link);
+
+        if (other != c && other->dial == NULL && other->greeted && other->peer == c->peer)
+            conn_close(other);
+    }
+}
+
+static int take_hello(struct peer_conn *c, struct slice payload)
+{
+    struct transport *t = c->t;
+    struct peer_hello hello;
+    struct peer_hello_reply reply = {.cluster_id = t->o.cluster_id, .member_id = t->o.id};
+    char text[256] = "";
+    int rc;
+
+    if (peer_hello_decode(payload, &hello) < 0)
+        return -EBADMSG;
+    reply.code = judge(t, &hello, text, sizeof(text));
+    reply.version = hello.version < PEER_PROTOCOL ? hello.version : PEER_PROTOCOL;
+    if (reply.code == PEER_HELLO_WRONG_VERSION)
+        reply.version = PEER_PROTOCOL;
+    reply.text = slice_from_str(text);
+    rc = send_reply(c, &reply);
+    if (rc < 0)
+        return rc;
+    if (reply.code != PEER_HELLO_OK) {
+        log_refusal(t, hello.from, reply.code, text);
+        conn_flush(c); /* fits the socket's buffer */
+        conn_close(c);
+        return 0;
+    }
+    c->greeted = true;
+    c->peer = hello.from;
+    close_older(c);
+    transport_arm(t, c->heard_ms + 2 * transport_dead_ms(t));
+    return 0;
+}
+
+int accept_take_frame(struct peer_conn *c, uint8_t type, struct slice payload)
+{
+    struct transport *t = c->t;
+
+    if (!c->greeted)
+        return type == PEER_FRAME_HELLO ? take_hello(c, payload) : -EBADMSG;
+    if (type >= PEER_FRAME_NODE_FIRST) {
+        t->counters.frames_received++;
+        return t->o.receive(t->o.ctx, c->peer, type, payload);
+    }
+    if (type != PEER_FRAME_PING || payload.len != 0)
+        return -EBADMSG;
+    return conn_queue(c, PEER_FRAME_PONG, slice_make(NULL, 0)) ? 0 : -ENOMEM;
+}

@@ -1,0 +1,111 @@
+/* transport_impl.h - what the files of the transport share.
+ *
+ * Process: node.  Thread: the loop's.  Errors: negative errno.  Memory: see each structure.  Units: bytes, milliseconds. */
+#ifndef RAFT_TRANSPORT_IMPL_H
+#define RAFT_TRANSPORT_IMPL_H
+
+#include "base/list.h"
+#include "raft/listen.h"
+#include "raft/node.h"
+#include "raft/peer_frame.h"
+#include "raft/transport.h"
+
+#define READ_BUFFER_BYTES (256 * 1024) /* kept by a connection between reads */
+
+/* One TCP connection, dialled or accepted: frames in, frames out. Freed after its handle has closed. */
+struct peer_conn {
+    uv_tcp_t tcp;
+    struct transport *t;
+    struct dial *dial; /* of a dialled one */
+    bool closing;
+    bool greeted;      /* hello passed */
+    uint64_t peer;     /* after the hello */
+    uint64_t made_ms, heard_ms;
+    uint8_t *in;
+    size_t in_len, in_cap;
+    struct bytes out, busy; /* filling; with the kernel */
+    uv_write_t write;
+    bool writing;
+    struct list link; /* transport.conns */
+};
+
+enum dial_state { DIAL_WAITING, DIAL_RESOLVING, DIAL_CONNECTING, DIAL_GREETING, DIAL_UP };
+
+/* A peer that we send to. */
+struct dial {
+    struct transport *t;
+    uint64_t id;
+    char *text; /* the URLs as given */
+    struct url urls[URL_LIST_MAX];
+    size_t n_urls, next_url;
+    enum dial_state state;
+    uint64_t due_ms; /* when WAITING ends, or the state's patience, or the next ping */
+    uint64_t backoff_ms;
+    struct resolve *resolve;
+    struct addrinfo *found, *next; /* addresses not tried yet begin at next */
+    struct peer_conn *conn;
+    bool complained; /* this outage was logged */
+    bool refused;    /* and that the peer does not want us */
+    struct list link;
+};
+
+/* Outlives its dial: the resolver cannot be interrupted. */
+struct resolve {
+    uv_getaddrinfo_t req;
+    struct transport *t;
+    struct dial *dial; /* NULL: nobody waits */
+};
+
+struct transport {
+    uv_loop_t *loop;
+    struct transport_options o;
+    char *urls;
+    uv_tcp_t *listeners[LISTEN_MAX];
+    size_t n_listeners;
+    uv_prepare_t prepare; /* sends what a turn of the loop has collected */
+    uv_timer_t timer;
+    struct list dials, conns;
+    size_t n_accepted;
+    struct {
+        uint64_t from;
+        uint32_t code;
+    } refused[16]; /* told to the operator already */
+    size_t n_refused;
+    struct transport_counters counters;
+    int pending; /* handles and resolver requests that are open */
+    bool closing;
+    void (*closed)(void *ctx);
+    void *closed_ctx;
+};
+
+uint64_t transport_now_ms(const struct transport *t);
+void transport_release(struct transport *t); /* one pending less */
+/* Makes the timer due at at_ms or before. */
+void transport_arm(struct transport *t, uint64_t at_ms);
+uint64_t transport_ping_ms(const struct transport *t);
+uint64_t transport_dead_ms(const struct transport *t); /* silence of a peer that ends a connection */
+
+/* ---- transport_conn.c ---- */
+int conn_new(struct transport *t, struct peer_conn **ret_conn); /* its handle is open: close with conn_close */
+int conn_start(struct peer_conn *c);                            /* begins to read */
+void conn_close(struct peer_conn *c);                           /* tells nobody; harmless when closing */
+bool conn_queue(struct peer_conn *c, uint8_t type, struct slice payload); /* false: dropped */
+/* Writes what is queued; false when the connection is broken (the caller drops it). */
+bool conn_flush(struct peer_conn *c);
+/* The connection broke by itself, or a frame on it lied; for both kinds. */
+void conn_broke(struct peer_conn *c, const char *why);
+
+/* ---- transport_accept.c ---- */
+void accept_connection(uv_stream_t *listener, int status);
+int accept_take_frame(struct peer_conn *c, uint8_t type, struct slice payload);
+void accept_tick(struct peer_conn *c, uint64_t now_ms);
+
+/* ---- transport_dial.c ---- */
+struct dial *dial_find(struct transport *t, uint64_t id);
+int dial_new(struct transport *t, uint64_t id, const char *urls);
+void dial_free(struct dial *d);
+int dial_take_frame(struct dial *d, uint8_t type, struct slice payload);
+void dial_drop(struct dial *d, const char *why);
+void dial_tick(struct dial *d, uint64_t now_ms);
+
+#endif
