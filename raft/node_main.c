@@ -1,0 +1,438 @@
+/* The node's process.
+ *
+ *  open: lock, identity, transport, log and store, socket  ->  run  -- SIGTERM -->  HANDING_OVER (a leader looks for
+ *  another)  ->  DRAINING (what was asked is answered, work that is out comes back)  ->  closed. Each step has a bound. */
+#include "raft/node_main.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "raft/env_uv.h"
+#include "raft/identity.h"
+#include "raft/node.h"
+#include "raft/socket_server.h"
+#include "raft/transport.h"
+
+#define DRAIN_MS 3000 /* for requests under way at SIGTERM; then they end with STOPPED */
+#define CLOSE_MS 1000 /* for the resolver's threads and the like */
+#define READY_RETRY_MS 100
+
+enum phase { PHASE_RUNNING, PHASE_HANDING_OVER, PHASE_DRAINING, PHASE_CLOSED };
+
+struct program {
+    const struct config *config;
+    struct logger logger;
+    struct identity identity;
+    uv_loop_t loop;
+    uv_signal_t term, interrupt;
+    uv_prepare_t prepare;
+    uv_timer_t timer; /* the readiness's retry, then the present phase's bound */
+    struct env_uv *env;
+    struct transport *transport;
+    struct socket_server *server;
+    struct node *node;
+    struct disk disk;
+    enum phase phase;
+    int ready_fd; /* -1: told, or nobody asks */
+    struct node_barrier barrier;
+    bool barrier_out, ready;
+    int exit_status;
+};
+
+/* What is wrong with the machine may pass; what is wrong with the data or the command line stays. */
+static int status_of(int error)
+{
+    switch (error) {
+    case -ENOMEM:
+    case -EIO:
+    case -ENOSPC:
+    case -EDQUOT:
+    case -EMFILE:
+    case -ENFILE:
+    case -EAGAIN:
+        return CHILD_EXIT_BROKEN;
+    default:
+        return CHILD_EXIT_FATAL;
+    }
+}
+
+/* ---- readiness ---- */
+
+static int take_ready_fd(void)
+{
+    const char *text = getenv("QUORUMFS_READY_FD");
+    char *end;
+    long fd;
+
+    if (text == NULL)
+        return -1;
+    fd = strtol(text, &end, 10);
+    if (*end != '\0' || end == text || fd < 3 || fd > 65535 || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
+        return -1;
+    return (int)fd;
+}
+
+static void ask_ready(struct program *p);
+
+static void on_ready_timer(uv_timer_t *t)
+{
+    ask_ready(t->data);
+}
+
+static void on_ready_barrier(struct node_barrier *b, uint16_t status, uint64_t epoch, int64_t revision)
+{
+    struct program *p = (struct program *)((char *)b - offsetof(struct program, barrier));
+
+    p->barrier_out = false;
+    if (p->phase != PHASE_RUNNING)
+        return;
+    if (status != STATUS_OK) {
+        uv_timer_start(&p->timer, on_ready_timer, READY_RETRY_MS, 0);
+        return;
+    }
+    p->ready = true;
+    log_info(&p->logger, "member %016llx of cluster %016llx serves, revision %lld",
+             (unsigned long long)p->identity.member_id, (unsigned long long)p->identity.cluster_id, (long long)revision);
+    if (p->ready_fd >= 0 && write(p->ready_fd, "ready\n", 6) < 0)
+        log_warn(&p->logger, "the supervisor cannot be told: %s", strerror(errno));
+}
+
+static void ask_ready(struct program *p)
+{
+    if (p->ready || p->barrier_out || p->phase != PHASE_RUNNING)
+        return;
+    p->barrier_out = true;
+    memset(&p->barrier, 0, sizeof(p->barrier));
+    p->barrier.done = on_ready_barrier;
+    node_barrier(p->node, &p->barrier);
+}
+
+/* ---- what the node and the world tell each other ---- */
+
+static void on_revision(void *ctx, uint64_t epoch, int64_t revision)
+{
+    struct program *p = ctx;
+
+    if (p->server != NULL)
+        socket_server_on_revision(p->server, epoch, revision);
+}
+
+static void on_leader(void *ctx, uint64_t leader, uint64_t term)
+{
+    struct program *p = ctx;
+
+    if (leader == 0)
+        log_warn(&p->logger, "no leader (term %llu)", (unsigned long long)term);
+    else
+        log_info(&p->logger, "leader %016llx, term %llu", (unsigned long long)leader, (unsigned long long)term);
+    if (p->server != NULL)
+        socket_server_on_leader(p->server, leader, term);
+    if (leader != 0)
+        ask_ready(p);
+}
+
+static void on_fatal(void *ctx, int error, const char *text)
+{
+    struct program *p = ctx;
+
+    log_error(&p->logger, "%s", text);
+    p->exit_status = error == -EUCLEAN ? CHILD_EXIT_FATAL : CHILD_EXIT_BROKEN;
+    uv_stop(&p->loop);
+}
+
+static void on_env_timer(void *ctx)
+{
+    struct program *p = ctx;
+
+    if (p->node != NULL && p->phase != PHASE_CLOSED)
+        node_timer(p->node);
+}
+
+static int on_receive(void *ctx, uint64_t from, uint8_t type, struct slice payload)
+{
+    struct program *p = ctx;
+    int rc = node_receive(p->node, from, type, payload);
+
+    if (rc < 0)
+        log_warn(&p->logger, "peer %016llx sent a message of type %u that is none: %s", (unsigned long long)from, type,
+                 strerror(-rc));
+    return rc;
+}
+
+static void on_connected(void *ctx, uint64_t peer)
+{
+    node_peer_connected(((struct program *)ctx)->node, peer);
+}
+
+static void on_disconnected(void *ctx, uint64_t peer)
+{
+    node_peer_disconnected(((struct program *)ctx)->node, peer);
+}
+
+static void add_status(void *ctx, struct bytes *json)
+{
+    struct program *p = ctx;
+    struct transport_counters c = transport_counters(p->transport);
+    char text[512];
+    int n = snprintf(text, sizeof(text),
+                     ",\"peer_frames_sent\":%llu,\"peer_frames_dropped\":%llu,\"peer_frames_received\":%llu,"
+                     "\"peer_bytes_sent\":%llu,\"peer_bytes_received\":%llu,\"peers_refused\":%llu",
+                     (unsigned long long)c.frames_sent, (unsigned long long)c.frames_dropped,
+                     (unsigned long long)c.frames_received, (unsigned long long)c.bytes_sent,
+                     (unsigned long long)c.bytes_received, (unsigned long long)c.refused);
+
+    bytes_raw(json, text, (size_t)n);
+}
+
+/* ---- stopping ---- */
+
+static void close_all(struct program *p)
+{
+    p->phase = PHASE_CLOSED;
+    transport_close(p->transport, NULL, NULL); /* first: it calls the node */
+    node_close(p->node);
+    socket_server_close(p->server); /* after the node: it sends what the node has ended */
+    env_uv_close(p->env);
+    uv_close((uv_handle_t *)&p->term, NULL);
+    uv_close((uv_handle_t *)&p->interrupt, NULL);
+    uv_close((uv_handle_t *)&p->prepare, NULL);
+}
+
+static void on_close_bound(uv_timer_t *t)
+{
+    struct program *p = t->data;
+
+    uv_stop(&p->loop);
+}
+
+static void on_drain_bound(uv_timer_t *t)
+{
+    /* on_prepare looks at it: expired means inactive */
+}
+
+static void drain(struct program *p)
+{
+    p->phase = PHASE_DRAINING;
+    socket_server_stop(p->server);
+    uv_timer_start(&p->timer, on_drain_bound, DRAIN_MS, 0);
+}
+
+static void on_handover_bound(uv_timer_t *t)
+{
+    drain(t->data);
+}
+
+/* Once a turn of the loop: is the present phase over? */
+static void on_prepare(uv_prepare_t *h)
+{
+    struct program *p = h->data;
+    bool in_time = uv_is_active((uv_handle_t *)&p->timer);
+    struct node_status st;
+
+    if (p->phase == PHASE_HANDING_OVER) {
+        node_status(p->node, &st);
+        if (!st.is_leader)
+            drain(p);
+    }
+    if (p->phase != PHASE_DRAINING || !node_is_idle(p->node))
+        return;
+    if (socket_server_counters(p->server).requests != 0 && in_time)
+        return;
+    close_all(p);
+    uv_timer_start(&p->timer, on_close_bound, CLOSE_MS, 0);
+    uv_unref((uv_handle_t *)&p->timer); /* a bound, nothing to wait for */
+}
+
+static void on_signal(uv_signal_t *h, int number)
+{
+    struct program *p = h->data;
+    struct node_status st;
+
+    if (p->phase != PHASE_RUNNING)
+        return;
+    log_info(&p->logger, "stopping");
+    p->phase = PHASE_HANDING_OVER;
+    uv_timer_start(&p->timer, on_handover_bound, p->config->election_ms, 0);
+    node_status(p->node, &st);
+    if (st.is_leader && st.n_members > 1)
+        node_transfer(p->node);
+    else
+        drain(p);
+}
+
+/* ---- starting ---- */
+
+static int say(struct program *p, int rc, const char *text)
+{
+    log_error(&p->logger, "%s", text[0] != '\0' ? text : strerror(-rc));
+    return rc;
+}
+
+static int open_data_dir(struct program *p)
+{
+    const struct config *c = p->config;
+    char text[LOG_LINE_BYTES] = "";
+    struct stat st;
+    bool is_new;
+    int lock_fd, rc;
+
+    /* A directory that the group may enter is one whose environment the group may map: docs/data-directory.md. */
+    umask(stat(c->data_dir, &st) == 0 && (st.st_mode & S_IXGRP) != 0 ? 0007 : 0077);
+    rc = identity_lock(c, &lock_fd, text, sizeof(text)); /* kept until the process ends */
+    if (rc == 0)
+        rc = identity_check(c, &p->identity, &is_new, text, sizeof(text));
+    if (rc == 0 && is_new)
+        rc = identity_create(c, &p->identity, text, sizeof(text));
+    if (rc == 0)
+        rc = disk_posix_open(c->data_dir, &p->disk);
+    return rc < 0 ? say(p, rc, text) : 0;
+}
+
+static int open_transport(struct program *p)
+{
+    struct transport_options options = {
+        .cluster_id = p->identity.cluster_id,
+        .id = p->identity.member_id,
+        .listen = p->config->listen_peer.urls,
+        .n_listen = p->config->listen_peer.count,
+        .urls = p->config->advertise_peer.text,
+        .election_ms = p->config->election_ms,
+        .logger = &p->logger,
+        .ctx = p,
+        .receive = on_receive,
+        .connected = on_connected,
+        .disconnected = on_disconnected,
+    };
+    char text[LOG_LINE_BYTES] = "";
+    int rc = transport_open(&p->loop, &options, &p->transport, text, sizeof(text));
+
+    return rc < 0 ? say(p, rc, text) : 0;
+}
+
+static int open_node(struct program *p, const char *store_dir)
+{
+    const struct config *c = p->config;
+    struct node_member members[NODE_MAX_MEMBERS];
+    struct node_config config = {
+        .id = p->identity.member_id,
+        .cluster_id = p->identity.cluster_id,
+        .name = c->name,
+        .members = members,
+        .n_members = c->n_members,
+        .heartbeat_ms = c->heartbeat_ms,
+        .election_ms = c->election_ms,
+        .store_dir = store_dir,
+        .logger = &p->logger,
+    };
+    struct node_callbacks callbacks = {p, on_revision, on_leader, on_fatal};
+    char text[LOG_LINE_BYTES] = "";
+    struct network network;
+    struct workers workers;
+    struct clock clock;
+    int rc;
+
+    for (size_t i = 0; i < c->n_members; i++)
+        members[i] = (struct node_member){c->members[i].id, c->members[i].name, c->members[i].peer_urls, true};
+    env_uv_tables(p->env, &clock, &workers);
+    transport_table(p->transport, &network);
+    rc = node_open(&config, &p->disk, &clock, &network, &workers, &callbacks, &p->node, text, sizeof(text));
+    return rc < 0 ? say(p, rc, text) : 0;
+}
+
+static int open_socket(struct program *p, const char *store_dir)
+{
+    struct socket_server_options options = {
+        .path = p->config->socket_path,
+        .name = p->config->name,
+        .store_dir = store_dir,
+        .cluster_id = p->identity.cluster_id,
+        .member_id = p->identity.member_id,
+        .heartbeat_ms = p->config->heartbeat_ms,
+        .election_ms = p->config->election_ms,
+        .node = p->node,
+        .logger = &p->logger,
+        .ctx = p,
+        .add_status = add_status,
+    };
+    char text[LOG_LINE_BYTES] = "";
+    int rc = socket_server_open(&p->loop, &options, &p->server, text, sizeof(text));
+
+    return rc < 0 ? say(p, rc, text) : 0;
+}
+
+static int open_loop(struct program *p)
+{
+    int rc = err_from_uv(uv_loop_init(&p->loop));
+
+    if (rc < 0)
+        return say(p, rc, "");
+    uv_signal_init(&p->loop, &p->term);
+    uv_signal_init(&p->loop, &p->interrupt);
+    uv_prepare_init(&p->loop, &p->prepare);
+    uv_timer_init(&p->loop, &p->timer);
+    p->term.data = p->interrupt.data = p->prepare.data = p->timer.data = p;
+    rc = env_uv_open(&p->loop, on_env_timer, p, &p->env);
+    return rc < 0 ? say(p, rc, "") : 0;
+}
+
+static int open_all(struct program *p)
+{
+    char store_dir[256]; /* the socket's path beside it fits 107 */
+    int rc = open_data_dir(p);
+
+    snprintf(store_dir, sizeof(store_dir), "%s/store", p->config->data_dir);
+    if (rc == 0 && mkdir(store_dir, 0770) < 0 && errno != EEXIST) {
+        char text[LOG_LINE_BYTES];
+
+        rc = -errno;
+        snprintf(text, sizeof(text), "data directory: %s: %s", store_dir, strerror(-rc));
+        say(p, rc, text);
+    }
+    if (rc == 0)
+        rc = open_loop(p);
+    if (rc == 0)
+        rc = open_transport(p);
+    if (rc == 0)
+        rc = open_node(p, store_dir);
+    if (rc == 0)
+        rc = open_socket(p, store_dir);
+    return rc;
+}
+
+int node_main(const struct config *c)
+{
+    struct program *p = calloc(1, sizeof(*p));
+    int rc;
+
+    if (p == NULL)
+        return CHILD_EXIT_BROKEN;
+    signal(SIGPIPE, SIG_IGN);
+    p->config = c;
+    p->logger = (struct logger){c->log_level, "node"};
+    p->ready_fd = take_ready_fd();
+    rc = open_all(p);
+    if (rc < 0)
+        _exit(status_of(rc)); /* the kernel frees what was opened; threads may run */
+    uv_signal_start(&p->term, on_signal, SIGTERM);
+    uv_signal_start(&p->interrupt, on_signal, SIGINT);
+    uv_prepare_start(&p->prepare, on_prepare);
+    log_info(&p->logger, "'%s': peers on %s, socket %s", c->name, c->listen_peer.text, c->socket_path);
+    rc = node_start(p->node); /* on_fatal has told why */
+    if (rc == 0)
+        uv_run(&p->loop, UV_RUN_DEFAULT);
+    if (p->phase != PHASE_CLOSED)
+        _exit(p->exit_status != 0 ? p->exit_status : CHILD_EXIT_BROKEN);
+    log_info(&p->logger, "stopped");
+    disk_posix_close(&p->disk);
+    uv_close((uv_handle_t *)&p->timer, NULL);
+    uv_run(&p->loop, UV_RUN_NOWAIT);
+    if (uv_loop_close(&p->loop) < 0)
+        _exit(CHILD_EXIT_STOPPED); /* the resolver still runs */
+    free(p);
+    return CHILD_EXIT_STOPPED;
+}

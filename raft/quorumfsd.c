@@ -1,0 +1,41 @@
+/* quorumfsd - one member of a cluster: the supervisor, and, with a hidden first word, the node below it. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+
+#include "raft/config.h"
+#include "raft/node_main.h"
+#include "raft/supervisor.h"
+
+int main(int argc, char **argv)
+{
+    bool is_node = argc > 1 && strcmp(argv[1], SUPERVISOR_NODE_WORD) == 0;
+    int skip = is_node ? 2 : 1, status;
+    char text[LOG_LINE_BYTES];
+    struct config c;
+
+    if (argc < 1)
+        return 1;
+    if (config_parse(argc - skip, argv + skip, &c, text, sizeof(text)) < 0) {
+        struct logger l = {LOG_LEVEL_INFO, "quorumfsd"};
+
+        log_error(&l, "%s", text);
+        return is_node ? CHILD_EXIT_FATAL : 1;
+    }
+    if (c.action == CONFIG_HELP || c.action == CONFIG_VERSION) {
+        if (c.action == CONFIG_HELP)
+            fputs(config_usage(), stdout);
+        else
+            printf("quorumfsd %s\n", QUORUMFS_VERSION);
+        config_fini(&c);
+        return fflush(stdout) == 0 ? 0 : 1;
+    }
+    if (is_node) {
+        prctl(PR_SET_NAME, "quorumfsd"); /* it was started by the name of a link */
+        status = node_main(&c);
+    } else {
+        status = supervisor_run(&c, argc - skip, argv + skip);
+    }
+    config_fini(&c);
+    return status;
+}

@@ -1,0 +1,83 @@
+/* socket_impl.h - what the files of the socket server share.
+ *
+ * Process: node.  Thread: the loop's.  Errors: negative errno.  Memory: see each structure.  Units: bytes. */
+#ifndef RAFT_SOCKET_IMPL_H
+#define RAFT_SOCKET_IMPL_H
+
+#include "base/list.h"
+#include "proto/socket.h"
+#include "raft/socket_server.h"
+
+#define SOCKET_READ_BYTES (64 * 1024)
+#define SOCKET_POOL_MAX 4096 /* request structures kept for reuse */
+
+struct socket_conn {
+    uv_pipe_t pipe;
+    struct socket_server *s;
+    bool closing, greeted, paused;
+    bool last_words; /* close when all is written */
+    bool doomed;     /* close when the loop is back: a request's done() may not end other requests */
+    uint64_t made_ms;
+    uint8_t *in;
+    size_t in_len, in_cap;
+    struct bytes out, busy; /* filling; with the kernel */
+    uv_write_t write;
+    bool writing;
+    bool notice, leader; /* owed: the newest of each, not one for each change */
+    struct list requests;
+    size_t n_requests, request_bytes;
+    struct list link;  /* server.conns */
+    struct list dirty; /* server.dirty, while something is to be sent */
+};
+
+enum request_kind { REQUEST_PROPOSAL, REQUEST_BARRIER };
+
+struct socket_request {
+    struct list link; /* of its connection, or of the pool */
+    struct socket_conn *conn;
+    enum request_kind kind;
+    uint64_t tag;
+    size_t bytes;
+    union {
+        struct node_proposal proposal;
+        struct node_barrier barrier;
+    };
+};
+
+struct socket_server {
+    uv_loop_t *loop;
+    struct socket_server_options o;
+    char *path, *name, *store_dir;
+    uv_pipe_t listener;
+    uv_prepare_t prepare;
+    uv_timer_t timer; /* hellos that do not come */
+    struct list conns, dirty, pool;
+    size_t n_pool;
+    struct bytes scratch; /* of one payload */
+    uint64_t epoch, leader, term;
+    int64_t revision;
+    struct socket_server_counters counters;
+    int pending; /* open handles */
+    bool stopped, closing;
+};
+
+/* ---- socket_server.c ---- */
+void socket_conn_close(struct socket_conn *c); /* cancels its requests; harmless when closing */
+void socket_conn_dirty(struct socket_conn *c); /* something is to be sent */
+/* Queues one frame; past the limit the connection ends. */
+void socket_conn_send(struct socket_conn *c, uint8_t type, uint64_t tag, struct slice payload);
+
+/* ---- socket_request.c ---- */
+int socket_take_frame(struct socket_conn *c, const struct socket_head *head, struct slice payload);
+void socket_requests_cancel(struct socket_conn *c);
+void socket_send_owed(struct socket_conn *c); /* notice and leader */
+void socket_pool_free(struct socket_server *s);
+
+/* ---- socket_peer.c ---- */
+/* Whether the process behind fd may use the socket at path: the node's own user, root, or of the socket's group. */
+int socket_peer_check(int fd, const char *path);
+
+/* ---- socket_status.c ---- */
+void socket_status_json(const struct socket_server *s, struct bytes *out);
+
+#endif

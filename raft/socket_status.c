@@ -1,0 +1,104 @@
+/* The status as JSON, written by hand: a handful of names and numbers, and texts that may hold anything. */
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "raft/socket_impl.h"
+
+static void __attribute__((format(printf, 2, 3))) add(struct bytes *out, const char *format, ...)
+{
+    char text[512];
+    va_list ap;
+    int n;
+
+    va_start(ap, format);
+    n = vsnprintf(text, sizeof(text), format, ap);
+    va_end(ap);
+    bytes_raw(out, text, n > 0 && (size_t)n < sizeof(text) ? (size_t)n : 0);
+}
+
+static void add_text(struct bytes *out, const char *s)
+{
+    bytes_u8(out, '"');
+    for (; *s != '\0'; s++) {
+        unsigned char c = (unsigned char)*s;
+
+        if (c == '"' || c == '\\')
+            bytes_u8(out, '\\');
+        if (c >= 0x20 && c < 0x7f)
+            bytes_u8(out, c);
+        else
+            add(out, "\\u%04x", c); /* bytes of no known encoding: each one character */
+    }
+    bytes_u8(out, '"');
+}
+
+/* etcd's spelling of member numbers. As texts: 64 bits do not fit the numbers of most readers of JSON. */
+static void add_id(struct bytes *out, const char *name, uint64_t id)
+{
+    add(out, "\"%s\":\"%" PRIx64 "\",", name, id);
+}
+
+static void add_number(struct bytes *out, const char *name, uint64_t v)
+{
+    add(out, "\"%s\":%" PRIu64 ",", name, v);
+}
+
+static void add_member(struct bytes *out, const struct node_member_status *m, const struct node_status *st)
+{
+    bytes_u8(out, '{');
+    add_id(out, "id", m->member.id);
+    add(out, "\"name\":");
+    add_text(out, m->member.name);
+    add(out, ",\"peer_urls\":");
+    add_text(out, m->member.peer_url);
+    add(out, ",\"voter\":%s,\"leader\":%s,\"connected\":%s,", m->member.voter ? "true" : "false",
+        m->member.id == st->leader ? "true" : "false",
+        m->connected || m->member.id == st->id ? "true" : "false");
+    add(out, "\"match_index\":%" PRIu64, m->match_index);
+    if (st->is_leader)
+        add(out, ",\"lag\":%" PRIu64, st->last_index > m->match_index ? st->last_index - m->match_index : 0);
+    bytes_u8(out, '}');
+}
+
+void socket_status_json(const struct socket_server *s, struct bytes *out)
+{
+    struct node_status st;
+
+    node_status(s->o.node, &st);
+    bytes_u8(out, '{');
+    add_id(out, "cluster_id", st.cluster_id);
+    add_id(out, "member_id", st.id);
+    add(out, "\"name\":");
+    add_text(out, s->name);
+    add(out, ",\"version\":\"%s\",", QUORUMFS_VERSION);
+    add_id(out, "leader", st.leader);
+    add(out, "\"is_leader\":%s,\"has_quorum\":%s,", st.is_leader ? "true" : "false", st.has_quorum ? "true" : "false");
+    add_number(out, "term", st.term);
+    add_number(out, "epoch", st.epoch);
+    add_number(out, "revision", (uint64_t)st.revision);
+    add_number(out, "last_index", st.last_index);
+    add_number(out, "synced_index", st.synced_index);
+    add_number(out, "commit_index", st.commit_index);
+    add_number(out, "applied_index", st.applied_index);
+    add_number(out, "lag", st.commit_index > st.applied_index ? st.commit_index - st.applied_index : 0);
+    add_number(out, "proposals_waiting", st.proposals_waiting);
+    add_number(out, "barriers_waiting", st.barriers_waiting);
+    add_number(out, "connections", s->counters.connections);
+    add_number(out, "requests", s->counters.requests);
+    add_number(out, "proposals_total", s->counters.proposals);
+    add_number(out, "barriers_total", s->counters.barriers);
+    add_number(out, "refused_total", s->counters.refused);
+    add_number(out, "too_many_total", s->counters.too_many);
+    add_number(out, "overflowed_total", s->counters.overflowed);
+    add(out, "\"members\":[");
+    for (size_t i = 0; i < st.n_members; i++) {
+        if (i != 0)
+            bytes_u8(out, ',');
+        add_member(out, &st.members[i], &st);
+    }
+    bytes_u8(out, ']');
+    if (s->o.add_status != NULL)
+        s->o.add_status(s->o.ctx, out);
+    bytes_u8(out, '}');
+}
