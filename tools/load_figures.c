@@ -1,0 +1,146 @@
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "tools/load.h"
+
+uint64_t load_now_ns(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* The exponent and the LOAD_SUB_BITS bits behind the first one. */
+static unsigned bucket_of(uint64_t ns)
+{
+    unsigned shift;
+
+    if (ns < 1u << LOAD_SUB_BITS)
+        return (unsigned)ns;
+    shift = 63u - (unsigned)__builtin_clzll(ns) - LOAD_SUB_BITS;
+    return ((shift + 1) << LOAD_SUB_BITS) + (unsigned)(ns >> shift) - (1u << LOAD_SUB_BITS);
+}
+
+/* The middle of the bucket. */
+static uint64_t bucket_ns(unsigned b)
+{
+    unsigned shift;
+
+    if (b < 1u << LOAD_SUB_BITS)
+        return b;
+    shift = (b >> LOAD_SUB_BITS) - 1;
+    return ((uint64_t)((b & ((1u << LOAD_SUB_BITS) - 1)) + (1u << LOAD_SUB_BITS)) << shift) + (1ull << shift) / 2;
+}
+
+void load_record(struct load_figures *f, unsigned status, uint64_t latency_ns, size_t answer_bytes)
+{
+    f->done[status]++;
+    if (status != 0)
+        return;
+    f->histogram[bucket_of(latency_ns)]++;
+    f->answer_bytes += answer_bytes;
+    if (latency_ns > f->max_ns)
+        f->max_ns = latency_ns;
+}
+
+uint64_t load_percentile_ns(const struct load_figures *f, double fraction)
+{
+    uint64_t want = (uint64_t)((double)f->done[0] * fraction), seen = 0;
+
+    for (unsigned b = 0; b < LOAD_BUCKETS; b++) {
+        seen += f->histogram[b];
+        if (seen > want)
+            return bucket_ns(b);
+    }
+    return f->max_ns;
+}
+
+static int read_proc(int pid, const char *name, char *text, size_t size)
+{
+    char path[64];
+    FILE *f;
+    size_t n;
+
+    snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+    f = fopen(path, "r");
+    if (f == NULL) {
+        fprintf(stderr, "quorumfs-load: %s: %s\n", path, strerror(errno));
+        return -1;
+    }
+    n = fread(text, 1, size - 1, f);
+    text[n] = '\0';
+    fclose(f);
+    return 0;
+}
+
+int load_usage_read(const int *pids, size_t n, struct load_usage *ret_usage)
+{
+    struct load_usage u = {0};
+
+    for (size_t i = 0; i < n; i++) {
+        char text[2048], *p;
+        unsigned long user = 0, system = 0, resident = 0;
+        unsigned long long written = 0;
+
+        if (read_proc(pids[i], "stat", text, sizeof(text)) < 0)
+            return -1;
+        p = strrchr(text, ')'); /* the program's name may hold anything */
+        if (p == NULL || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+            return -1;
+        if (read_proc(pids[i], "statm", text, sizeof(text)) < 0 || sscanf(text, "%*u %lu", &resident) != 1)
+            return -1;
+        if (read_proc(pids[i], "io", text, sizeof(text)) == 0 && (p = strstr(text, "\nwrite_bytes:")) != NULL)
+            sscanf(p, "\nwrite_bytes: %llu", &written);
+        u.cpu_seconds += (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+        u.rss_bytes += resident * (uint64_t)sysconf(_SC_PAGESIZE);
+        u.written_bytes += written;
+    }
+    *ret_usage = u;
+    return 0;
+}
+
+static const char *const op_names[] = {"put", "range", "list", "txn"};
+
+static uint64_t count_errors(const struct load_figures *f)
+{
+    uint64_t n = 0;
+
+    for (unsigned s = 1; s < LOAD_STATUSES; s++)
+        n += f->done[s];
+    return n;
+}
+
+void load_report(const struct load_options *o, const struct load_figures *f)
+{
+    double seconds = (double)(f->end_ns - f->begin_ns) / 1e9;
+    double ops = (double)f->done[0], per_op = ops > 0 ? 1 / ops : 0;
+    double rate = ops / seconds, p50 = (double)load_percentile_ns(f, 0.5) / 1e6;
+    double p99 = (double)load_percentile_ns(f, 0.99) / 1e6;
+    double cpu_us = (f->after.cpu_seconds - f->before.cpu_seconds) * 1e6 * per_op;
+    double written = (double)(f->after.written_bytes - f->before.written_bytes) * per_op;
+    const char *reads = o->op == LOAD_RANGE || o->op == LOAD_LIST ? o->serializable ? " serializable" : " linearizable" : "";
+
+    if (!o->json_only) {
+        printf("%-14s %s%s, %u clients, %u connections: %.0f/s  p50 %.2f ms  p99 %.2f ms", o->label, op_names[o->op],
+               reads, o->clients, o->connections, rate, p50, p99);
+        if (o->n_pids != 0)
+            printf("  cpu %.1f us/op  rss %.1f MB  %.0f bytes/op written", cpu_us, (double)f->after.rss_bytes / 1e6,
+                   written);
+        for (unsigned s = 1; s < LOAD_STATUSES; s++)
+            if (f->done[s] != 0)
+                printf("  %s%u: %" PRIu64, s == LOAD_NO_STATUS ? "no status, " : "grpc-status ", s, f->done[s]);
+        printf("\n");
+    }
+    printf("{\"label\":\"%s\",\"op\":\"%s\",\"serializable\":%s,\"clients\":%u,\"connections\":%u,\"key_bytes\":%zu,"
+           "\"value_bytes\":%zu,\"seconds\":%.3f,\"ok\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"ops_per_s\":%.1f,"
+           "\"p50_ms\":%.4f,\"p90_ms\":%.4f,\"p99_ms\":%.4f,\"max_ms\":%.4f,\"cpu_us_per_op\":%.2f,\"rss_bytes\":%" PRIu64
+           ",\"written_bytes_per_op\":%.1f,\"answer_bytes\":%" PRIu64 "}\n",
+           o->label, op_names[o->op], o->serializable ? "true" : "false", o->clients, o->connections, o->key_bytes,
+           o->value_bytes, seconds, f->done[0], count_errors(f), rate, p50, (double)load_percentile_ns(f, 0.9) / 1e6,
+           p99, (double)f->max_ns / 1e6, cpu_us, f->after.rss_bytes, written, f->answer_bytes);
+}
