@@ -230,6 +230,168 @@ static void setattr_refers_to_the_content(void **state)
     fixture_end(&f);
 }
 
+/* ---- rename ---- */
+
+static struct result rename_path(struct fixture *f, const char *from, const char *to, uint32_t flags)
+{
+    struct node_stat target = stat_of(f, to);
+
+    return file(f, COMMAND_FILE_RENAME,
+                (struct file_op){.path = S(from), .path2 = S(to), .ino2 = target.ino, .flags = flags});
+}
+
+struct trace {
+    char text[1024];
+};
+
+static int note_event(void *ctx, const struct event *e)
+{
+    static const char *const kinds[] = {"?", "put", "delete", "dir-put", "dir-delete", "rename", "attr"};
+    struct trace *t = ctx;
+    size_t n = strlen(t->text);
+
+    snprintf(t->text + n, sizeof(t->text) - n, "%s %.*s%s%s; ", kinds[e->kind], (int)e->key.len,
+             (const char *)e->key.data, (e->flags & EVENT_OF_RENAME) != 0 ? " moved" : "",
+             (e->flags & EVENT_CREATED) != 0 ? " new" : "");
+    return 0;
+}
+
+static struct trace trace_from(struct fixture *f, int64_t from)
+{
+    struct trace t = {0};
+    struct store_read *r;
+    int64_t next;
+    uint16_t status;
+
+    assert_int_equal(0, store_read_begin(f->store, &r));
+    assert_int_equal(0, store_events(r, from, note_event, &t, &next, &status));
+    store_read_end(r);
+    return t;
+}
+
+static void rename_moves_a_file(void **state)
+{
+    struct fixture f;
+    struct node_stat before, after;
+    struct result result;
+
+    fixture_begin(&f);
+    write_file(&f, "/a", "content");
+    fixture_put(&f, "/t", "replaced");
+    before = stat_of(&f, "/a");
+    assert_int_equal(STATUS_EXISTS, rename_path(&f, "/a", "/t", FILE_NOREPLACE).status);
+    result = file(&f, COMMAND_FILE_RENAME, (struct file_op){.path = S("/a"), .path2 = S("/t")});
+    assert_int_equal(STATUS_STALE, result.status); /* nobody was expected there */
+    result = rename_path(&f, "/a", "/t", 0);
+    assert_int_equal(STATUS_OK, result.status);
+    assert_int_equal(4, result.revision);
+    after = stat_of(&f, "/t");
+    assert_true(before.ino == after.ino);
+    assert_int_equal(before.attrs.mtime_ns, after.attrs.mtime_ns);
+    assert_int_equal(S_IFREG | 0640, after.attrs.mode);
+    assert_int_equal(2, after.version);
+    assert_slice("content", content(&f, "/t"));
+    assert_int_equal(NODE_NONE, stat_of(&f, "/a").type);
+    assert_string_equal("rename /a; put /t moved; delete /a moved; ", trace_from(&f, 4).text);
+    assert_int_equal(STATUS_OK, rename_path(&f, "/t", "/t", 0).status);
+    assert_int_equal(STATUS_NO_ENTRY, rename_path(&f, "/a", "/b", 0).status);
+    assert_int_equal(STATUS_NO_ENTRY, rename_path(&f, "/t", "/no/b", 0).status);
+    result = file(&f, COMMAND_FILE_RENAME,
+                  (struct file_op){.path = S("/never"), .path2 = S("/t"), .ino2 = after.ino, .value = S("new"),
+                                   .flags = FILE_WITH_VALUE, .attrs = {.has = ATTR_INO | ATTR_MODE, .ino = 77}});
+    assert_int_equal(STATUS_OK, result.status);
+    assert_int_equal(77, stat_of(&f, "/t").ino);
+    assert_slice("new", content(&f, "/t"));
+    assert_string_equal("put /t; ", trace_from(&f, 5).text);
+    fixture_end(&f);
+}
+
+static void rename_moves_a_directory(void **state)
+{
+    struct fixture f;
+    struct result result;
+    struct node_stat before;
+
+    fixture_begin(&f);
+    fixture_put(&f, "/src/k", "1");
+    fixture_put(&f, "/src/sub/k", "2");
+    file(&f, COMMAND_FILE_MKDIR, (struct file_op){.path = S("/src/empty")});
+    file(&f, COMMAND_FILE_MKDIR, (struct file_op){.path = S("/dst")});
+    fixture_put(&f, "/src.other", "stays");
+    before = stat_of(&f, "/src");
+    assert_int_equal(STATUS_INVALID_MOVE, rename_path(&f, "/src", "/src/sub/x", 0).status);
+    assert_int_equal(STATUS_IS_DIRECTORY, rename_path(&f, "/src.other", "/src", 0).status);
+    assert_int_equal(STATUS_NOT_DIRECTORY, rename_path(&f, "/src", "/src.other", 0).status);
+    assert_int_equal(STATUS_NOT_EMPTY, rename_path(&f, "/dst", "/src", 0).status);
+    result = rename_path(&f, "/src", "/dst", 0);
+    assert_int_equal(STATUS_OK, result.status);
+    assert_int_equal(7, result.revision);
+    assert_string_equal("rename /src; dir-put /dst moved; dir-put /dst/empty moved new; put /dst/k moved new; "
+                        "put /dst/sub/k moved new; delete /src/sub/k moved; delete /src/k moved; "
+                        "dir-delete /src/empty moved; ",
+                        trace_from(&f, 7).text);
+    assert_true(before.ino == stat_of(&f, "/dst").ino);
+    assert_slice("2", content(&f, "/dst/sub/k"));
+    assert_string_equal("[dst dir][src.other key]", list_of(&f, "", "", false, 0).text);
+    fixture_end(&f);
+}
+
+static void exchange_changes_each_key_once(void **state)
+{
+    struct fixture f;
+    struct result result;
+    struct node_stat a, b;
+
+    fixture_begin(&f);
+    fixture_put(&f, "/a/both", "a");
+    fixture_put(&f, "/a/only-a", "1");
+    fixture_put(&f, "/b/both", "b");
+    fixture_put(&f, "/b/only-b", "2");
+    a = stat_of(&f, "/a/both");
+    b = stat_of(&f, "/b/both");
+    result = rename_path(&f, "/a", "/b", FILE_EXCHANGE);
+    assert_int_equal(STATUS_OK, result.status);
+    assert_slice("b", content(&f, "/a/both"));
+    assert_slice("a", content(&f, "/b/both"));
+    assert_slice("2", content(&f, "/a/only-b"));
+    assert_slice("1", content(&f, "/b/only-a"));
+    assert_slice("(none)", content(&f, "/a/only-a"));
+    assert_true(a.ino == stat_of(&f, "/b/both").ino);
+    assert_true(b.ino == stat_of(&f, "/a/both").ino);
+    fixture_put(&f, "/file", "f");
+    result = rename_path(&f, "/file", "/a", FILE_EXCHANGE);
+    assert_int_equal(STATUS_OK, result.status);
+    assert_slice("f", content(&f, "/a"));
+    assert_slice("b", content(&f, "/file/both"));
+    assert_int_equal(STATUS_NO_ENTRY, rename_path(&f, "/a", "/none", FILE_EXCHANGE).status);
+    fixture_end(&f);
+}
+
+static void too_much_to_move_is_refused(void **state)
+{
+    struct fixture f;
+    struct store_batch *b;
+    struct result result;
+    bool fresh;
+
+    fixture_begin(&f);
+    assert_int_equal(0, store_batch_begin(f.store, &b));
+    for (int i = 0; i <= RENAME_MAX_KEYS; i++) {
+        char key[32];
+        struct command cmd = {.kind = COMMAND_PUT};
+
+        snprintf(key, sizeof(key), "/d/%d", i);
+        cmd.put.key = S(key);
+        assert_int_equal(0, store_apply(b, ++f.index, 0, &cmd, &f.arena, &result, &fresh));
+    }
+    assert_int_equal(0, store_batch_commit(b));
+    assert_int_equal(STATUS_CROSS_DEVICE, rename_path(&f, "/d", "/e", 0).status);
+    fixture_delete(&f, "/d/1", S(""));
+    fixture_delete(&f, "/d/2", S(""));
+    assert_int_equal(STATUS_OK, rename_path(&f, "/d", "/e", 0).status);
+    fixture_end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +400,10 @@ int main(void)
         cmocka_unit_test(put_over_symlink_makes_a_file),
         cmocka_unit_test(unlink_keeps_an_implicit_parent),
         cmocka_unit_test(setattr_refers_to_the_content),
+        cmocka_unit_test(rename_moves_a_file),
+        cmocka_unit_test(rename_moves_a_directory),
+        cmocka_unit_test(exchange_changes_each_key_once),
+        cmocka_unit_test(too_much_to_move_is_refused),
     };
 
     return cmocka_run_group_tests_name("store_files", tests, NULL, NULL);
