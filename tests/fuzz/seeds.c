@@ -1,0 +1,258 @@
+/* Writes the seeds of the corpus: what the encoders make of typical values, so that a fuzzer starts behind the first
+ * checks. seeds DIRECTORY. Files found by fuzzing that are worth keeping stand beside them under names of their own. */
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "proto/command.h"
+#include "proto/etcd.h"
+#include "proto/socket.h"
+#include "raft/log.h"
+#include "raft/message.h"
+#include "sidecar/grpc_text.h"
+#include "store/row.h"
+#include "tests/crash/disk_memory.h"
+#include "tests/fuzz/fuzz.h"
+
+static const char *corpus;
+
+static void save(const char *target, const char *name, int first, struct slice content)
+{
+    char path[4096];
+    FILE *f;
+
+    snprintf(path, sizeof(path), "%s/%s", corpus, target);
+    mkdir(path, 0777);
+    snprintf(path, sizeof(path), "%s/%s/seed-%s", corpus, target, name);
+    f = fopen(path, "wb");
+    FUZZ_MUST(f != NULL);
+    if (first >= 0)
+        fputc(first, f);
+    FUZZ_MUST(content.len == 0 || fwrite(content.data, 1, content.len, f) == content.len);
+    FUZZ_MUST(fclose(f) == 0);
+}
+
+static void save_bytes(const char *target, const char *name, int first, struct bytes *b)
+{
+    FUZZ_MUST(bytes_status(b) == 0);
+    save(target, name, first, bytes_slice(b));
+    bytes_reset(b);
+}
+
+#define TEXT(s) slice_make(s, sizeof(s) - 1)
+
+static void seeds_log(void)
+{
+    struct log_options options = {.segment_bytes = 8192, .cluster_id = 7};
+    struct disk_memory *m = disk_memory_new();
+    struct log_entry e = {.term = 1, .type = LOG_ENTRY_COMMANDS, .payload = TEXT("some payload")};
+    struct log *l;
+    uint64_t synced;
+    uint8_t *p;
+    size_t len;
+
+    FUZZ_MUST(log_open(disk_memory_disk(m), "log", &options, &l, NULL, 0) == 0);
+    for (e.index = 1; e.index <= 6; e.index++) {
+        e.term = e.index;
+        FUZZ_MUST(log_append(l, &e, 1) == 0);
+        if (e.index % 3 == 0)
+            FUZZ_MUST(log_flush(l, &synced) == 0);
+    }
+    FUZZ_MUST(log_truncate(l, 5) == 0 && log_reset(l, 9, 9) == 0 && log_flush(l, &synced) == 0);
+    FUZZ_MUST(log_set_hard_state(l, (struct log_hard_state){3, 2}) == 0);
+    log_close(l);
+    p = disk_memory_content(m, "log/seg-0000000000000001", &len);
+    save("log", "segment", 0, slice_make(p, 4096 + 3 * 512));
+    save("log", "segment-sealed", 2, slice_make(p, 4096 + 3 * 512));
+    save("log", "second-sealed", 6, slice_make(p, 4096 + 3 * 512));
+    p = disk_memory_content(m, "log/vote", &len);
+    save("log", "vote", 1, slice_make(p, len));
+    save("log", "vote-sealed", 3, slice_make(p, len));
+    disk_memory_free(m);
+}
+
+static void seeds_command(struct bytes *b)
+{
+    static const uint16_t file_kinds[] = {COMMAND_FILE_WRITE, COMMAND_FILE_MKDIR, COMMAND_FILE_RENAME,
+                                          COMMAND_FILE_SETATTR, COMMAND_FILE_UNLINK};
+    struct command put = {.kind = COMMAND_PUT, .session = 9, .sequence = 2, .user = TEXT("root"), .time_ns = 1700};
+    struct op_compare compare = {.target = COMPARE_MOD, .key = TEXT("/a"), .number = 7};
+    struct op ops[2] = {{.kind = OP_PUT}, {.kind = OP_RANGE}};
+    struct command txn = {.kind = COMMAND_TXN, .txn = {&compare, ops, ops + 1, 1, 2, 1}};
+    struct command noop = {.kind = COMMAND_NOOP};
+    char name[32];
+
+    put.put = (struct op_put){.key = TEXT("/registry/pods/x"), .value = TEXT("value"), .lease = 5, .prev_kv = true};
+    command_encode(&put, b);
+    save_bytes("command", "put", -1, b);
+    ops[0].put = put.put;
+    ops[1].range = (struct op_range){.key = TEXT("/a"), .range_end = TEXT("/b"), .limit = 3};
+    command_encode(&txn, b);
+    save_bytes("command", "txn", -1, b);
+    command_encode(&noop, b);
+    save_bytes("command", "noop", -1, b);
+    for (size_t i = 0; i < sizeof(file_kinds) / sizeof(file_kinds[0]); i++) {
+        struct command file = {.kind = file_kinds[i], .session = 1, .sequence = 1};
+
+        file.file = (struct file_op){.path = TEXT("/dir/file"), .path2 = TEXT("/dir/other"), .value = TEXT("content"),
+                                     .ino = 77, .flags = FILE_CREATE,
+                                     .attrs = {.has = ATTR_MODE | ATTR_MTIME, .mode = 0100644, .mtime_ns = 5}};
+        command_encode(&file, b);
+        snprintf(name, sizeof(name), "file-%u", file_kinds[i]);
+        save_bytes("command", name, -1, b);
+    }
+    etcd_txn_encode(&txn.txn, b);
+    save_bytes("etcd", "txn", 3, b);
+    etcd_put_encode(&put.put, b);
+    save_bytes("etcd", "put", 0, b);
+    etcd_range_encode(&ops[1].range, b);
+    save_bytes("etcd", "range", 2, b);
+}
+
+static void seeds_etcd(struct bytes *b)
+{
+    struct kv kv = {TEXT("/a"), TEXT("v"), 2, 3, 2, 0};
+    struct range_result range = {&kv, 1, 5, true};
+    struct op_delete del = {TEXT("/a"), TEXT("/b"), true};
+
+    etcd_delete_encode(&del, b);
+    save_bytes("etcd", "delete", 1, b);
+    etcd_kv_encode(&kv, b);
+    save_bytes("etcd", "kv", 4, b);
+    etcd_range_response_encode(&range, b);
+    save_bytes("etcd", "range-response", 5, b);
+    save("etcd", "compact", 6, TEXT("\x08\x05\x10\x01"));
+    etcd_range_response_encode(&range, b);
+    save_bytes("etcd", "op-range", 7, b);
+    save("command", "result-put", 0xff, TEXT("\x02\x12\x04\x0a\x02/a"));
+}
+
+static void frame(struct bytes *out, uint8_t type, struct bytes *payload)
+{
+    socket_frame(out, type, 5, bytes_slice(payload));
+    bytes_reset(payload);
+}
+
+static void seeds_socket(struct bytes *b)
+{
+    struct socket_hello hello = {SOCKET_VERSION, TEXT("quorumctl"), 77};
+    struct socket_welcome welcome = {.version = SOCKET_VERSION, .cluster_id = 1, .member_id = 2, .epoch = 1, .revision = 9,
+                                     .heartbeat_ms = 100, .name = TEXT("n1"), .store_dir = TEXT("/var/lib/x")};
+    struct socket_proposed proposed = {.revision = 4, .term = 2, .body = TEXT("body")};
+    struct socket_barrier_done barrier = {0, 1, 2, 3};
+    struct socket_notice notice = {1, 9};
+    struct socket_leader leader = {2, 3};
+    struct bytes out;
+
+    bytes_init(&out);
+    socket_hello_encode(&hello, b);
+    frame(&out, SOCKET_HELLO, b);
+    socket_welcome_encode(&welcome, b);
+    frame(&out, SOCKET_WELCOME, b);
+    save_bytes("socket", "hello", -1, &out);
+    socket_proposed_encode(&proposed, b);
+    frame(&out, SOCKET_PROPOSED, b);
+    socket_barrier_done_encode(&barrier, b);
+    frame(&out, SOCKET_BARRIER_DONE, b);
+    socket_notice_encode(&notice, b);
+    frame(&out, SOCKET_NOTICE, b);
+    socket_leader_encode(&leader, b);
+    frame(&out, SOCKET_LEADER, b);
+    save_bytes("socket", "answers", -1, &out);
+    bytes_fini(&out);
+}
+
+static void seeds_peer(struct bytes *b)
+{
+    struct log_entry entries[2] = {{8, 2, LOG_ENTRY_COMMANDS, {0}}, {9, 3, LOG_ENTRY_BARRIER, {0}}};
+    struct slice commands[2] = {TEXT("first command"), TEXT("second")};
+    struct peer_message vote = {.type = PEER_VOTE, .vote = {3, 9, 2, true, false}};
+    struct peer_message append = {.type = PEER_APPEND, .append = {3, 7, 2, 6, entries, 2}};
+    struct peer_message result = {.type = PEER_APPEND_RESULT, .append_result = {3, 0, 9}};
+    struct peer_forward forward = {3, 99, 1, commands, 2};
+    struct bytes payload;
+
+    bytes_init(&payload);
+    entry_begin(&payload);
+    entry_add(&payload, commands[0]);
+    entry_add(&payload, commands[1]);
+    save("peer", "entry", 0, bytes_slice(&payload));
+    entries[0].payload = bytes_slice(&payload);
+    peer_message_encode(&vote, b);
+    save_bytes("peer", "vote", PEER_VOTE, b);
+    peer_message_encode(&append, b);
+    save_bytes("peer", "append", PEER_APPEND, b);
+    peer_message_encode(&result, b);
+    save_bytes("peer", "append-result", PEER_APPEND_RESULT, b);
+    peer_forward_encode(&forward, b);
+    save_bytes("peer", "forward", PEER_FORWARD, b);
+    peer_read_confirm_encode(&(struct peer_read_confirm){3, 4}, b);
+    save_bytes("peer", "read-confirm", PEER_READ_CONFIRM, b);
+    peer_read_index_reply_encode(&(struct peer_read_index_reply){3, true, 4}, b);
+    save_bytes("peer", "read-index-reply", PEER_READ_INDEX_REPLY, b);
+    bytes_fini(&payload);
+}
+
+static void seeds_texts(struct bytes *b)
+{
+    static const char zeros[300] = {0};
+    uint8_t prefix[GRPC_PREFIX_BYTES];
+
+    save("name", "plain-way", 1, TEXT("registry/pods/x"));
+    save("name", "escaped-way", 1, TEXT("a/%:/%:..%00/%:value"));
+    save("name", "bare-way", 1, TEXT("%:bare/foo"));
+    save("name", "raw-way", 3, TEXT("foo/bar"));
+    save("name", "key", 0, TEXT("/a//b/./..%:c/"));
+    save("name", "raw-key", 2, TEXT("foo/%:bare"));
+    save("name", "long-key", 0, slice_make(zeros, sizeof(zeros)));
+    for (int i = 0; i < 2; i++) {
+        grpc_prefix_put(prefix, 12);
+        bytes_raw(b, prefix, sizeof(prefix));
+        bytes_raw(b, "some message", 12);
+    }
+    save_bytes("grpc", "two-messages", 3, b);
+    save("grpc", "timeout", 1, TEXT("12345678m"));
+    save("grpc", "text", 1, TEXT("a % and \xc3\xbc"));
+}
+
+static void seeds_row(struct bytes *b)
+{
+    struct chain chain = {.last = {9, 0}, .depth = 64, .n_skip = 1, .skip = {{5, 0}}};
+    struct node node = {.create = {3, 0}, .chain = chain, .version = 2, .value_len = 5, .value_rev = {9, 0},
+                        .is_inline = true, .value = TEXT("value"), .attrs = {.has = ATTR_MODE, .mode = 0100644}};
+    struct log_row row = {.event = {.kind = EVENT_PUT, .rev = {9, 0}, .prev = {5, 0}, .create = {3, 0}, .version = 2,
+                                    .key = TEXT("/key"), .value_len = 5},
+                          .value_rev = {9, 0}, .key_len = 4};
+    uint8_t key[LOG_KEY_BYTES];
+
+    node_row_encode(&node, b);
+    save_bytes("row", "node", 0, b);
+    gone_row_encode(&chain, b);
+    save_bytes("row", "gone", 1, b);
+    log_row_encode(&row, b);
+    save_bytes("row", "log", 2, b);
+    log_key_encode(key, (struct rev){9, 1}, 2);
+    save("row", "log-key", 3, slice_make(key, sizeof(key)));
+}
+
+int main(int argc, char **argv)
+{
+    struct bytes b;
+
+    if (argc != 2) {
+        fprintf(stderr, "seeds DIRECTORY\n");
+        return 2;
+    }
+    corpus = argv[1];
+    mkdir(corpus, 0777);
+    bytes_init(&b);
+    seeds_log();
+    seeds_command(&b);
+    seeds_etcd(&b);
+    seeds_socket(&b);
+    seeds_peer(&b);
+    seeds_texts(&b);
+    seeds_row(&b);
+    bytes_fini(&b);
+    return 0;
+}
