@@ -14,8 +14,8 @@
  *  9 F built without assertions: a leader that gets an append of    -EBADMSG, the message is not fed
  *      its own term overwrites its state
  * 10   time that goes back                                          c->now_ms only grows
- * 11 F a rejection that comes late (reordered, from before a        give_append_result() raises its hint, or
- *      reconnect) sets next_index at or below match_index: after      makes it say nothing
+ * 11 F a rejection that comes late (reordered, from before a        give_append_result() makes it say nothing
+ *      reconnect) sets next_index at or below match_index: after
  *      that the follower gets nothing but empty messages, for good
  */
 #include "raft/core_library.h"

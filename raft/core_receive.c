@@ -95,8 +95,6 @@ static void give_append_result(const struct core *c, const struct peer_message *
     };
     if (to->rejected != 0 && to->rejected <= match)
         to->rejected = to->last_log_index = 0;
-    else if (to->rejected != 0 && to->last_log_index < match)
-        to->last_log_index = match;
 }
 
 int core_receive(struct core *c, uint64_t now_ms, const struct peer_message *m)

@@ -241,6 +241,15 @@ static void the_membership_of_a_committed_change_is_in_force(void **state)
     assert_int_equal(core_members(m.core, members, 8), 2);
     assert_string_equal(members[1].address, "b:2");
     assert_int_equal(core_voters(m.core), 2);
+    /* Once it is committed, and the core was told so, the next change may come; before, it would be refused. */
+    assert_int_equal(core_persisted(m.core, 1, m.last), 0);
+    result(&m, 2, 2, 0, m.last);
+    assert_int_equal(core_commit(m.core), m.last);
+    bytes_reset(&conf);
+    encode_members(3, &conf);
+    e.payload = bytes_slice(&conf);
+    assert_int_equal(core_submit(m.core, 3, &e, 1), 0);
+    assert_int_equal(core_voters(m.core), 3);
     bytes_fini(&conf);
     stop(&m);
 }
@@ -342,12 +351,11 @@ static void fault_7_a_late_pre_vote_answer_changes_no_term(void **state)
     struct peer_message vote = {.type = PEER_VOTE_RESULT, .peer = 3};
     struct member m;
 
-    start(&m, 1, 3);
-    assert_int_equal(append(&m, 2, 1, 1, 1, NULL, 0), 0);
+    start(&m, 1, 3); /* a follower that knows no leader: what the library reads there by mistake is zero */
     vote.vote_result = (struct peer_vote_result){.term = 3, .granted = true, .pre_vote = true};
     assert_int_equal(core_receive(m.core, 20, &vote), 0);
-    assert_int_equal(core_term(m.core), 2);
-    assert_int_equal(core_leader(m.core), 2);
+    assert_int_equal(core_term(m.core), 1);
+    assert_int_equal(core_role(m.core), CORE_FOLLOWER);
     stop(&m);
 }
 
@@ -414,7 +422,7 @@ static void fault_11_a_late_rejection_does_not_wedge_a_follower(void **state)
         assert_int_equal(core_submit(m.core, now, &e, 1), 0);
     result(&m, now, 2, 0, 4);
     result(&m, now, 2, 6, 2); /* refused before it had 3 and 4 */
-    result(&m, now, 2, 4, 2); /* and this one too: 4 is known to match */
+    result(&m, now, 2, 4, 2); /* and this one too, but 4 is known to match */
     for (int i = 0; i < 3; i++) {
         m.n_mail = 0;
         now += 100;
