@@ -234,10 +234,15 @@ static void job_finish(struct node *n)
     n->apply_took_ms = node_now(n) - n->apply_began_ms;
     if (n->failed)
         return;
+    if (job->error == -ENOSPC) { /* nothing of it was applied: the same again when there is room */
+        node_disk_full(n);
+        return;
+    }
     if (job->error < 0) {
         node_fail(n, job->error, "%s", job->text);
         return;
     }
+    n->disk_full_ms = 0;
     n->applied_index = last->index;
     n->applied_term = last->term;
     if (news)
@@ -296,7 +301,7 @@ bool apply_pump(struct node *n)
     bool in_line;
     int rc;
 
-    if (n->apply_out || n->failed || core_commit(n->core) <= n->applied_index ||
+    if (n->apply_out || n->failed || node_now(n) < n->disk_full_ms || core_commit(n->core) <= n->applied_index ||
         log_synced_index(n->log) <= n->applied_index)
         return false;
     rc = fill(n, job);

@@ -147,6 +147,8 @@ static void set_timer(struct node *n)
     earlier(&at, n->reads.next_deadline_ms);
     if (n->reads.open)
         earlier(&at, n->reads.sent_ms + n->config.heartbeat_ms);
+    if (n->disk_full_ms > now)
+        earlier(&at, n->disk_full_ms);
     if (n->turn_wanted)
         at = now;
     n->timer_ms = at;
@@ -212,6 +214,8 @@ static int receive_core(struct node *n, uint64_t from, uint8_t type, struct slic
 
     if (rc < 0)
         return rc;
+    if (m.type == PEER_APPEND && !node_may_write(n))
+        m.append.n_entries = 0; /* a heartbeat all the same: the leader sends them again */
     rc = core_receive(n->core, node_now(n), &m);
     if (rc == -EBADMSG && core_error(n->core)[0] == '\0')
         return rc; /* the peer's fault, not ours */
@@ -348,5 +352,5 @@ struct store *node_store(struct node *n)
 
 bool node_is_idle(const struct node *n)
 {
-    return !n->flush_out && !n->apply_out;
+    return !n->flush_out && !n->tend_out && !n->apply_out;
 }

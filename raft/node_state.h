@@ -22,6 +22,8 @@
 #define NODE_MAX_BARRIERS 65536
 #define NODE_MAX_UNCOMMITTED_ENTRIES 4096                /* on the leader; own proposals wait, forwarded ones are refused */
 #define NODE_MAX_UNCOMMITTED_BYTES ((size_t)64 * 1024 * 1024)
+#define NODE_MAX_UNFLUSHED_BYTES ((size_t)64 * 1024 * 1024) /* a leader takes no more; a follower takes appends as heartbeats */
+#define NODE_DISK_FULL_RETRY_MS 500
 #define NODE_ENTRY_TARGET_BYTES ((size_t)512 * 1024)     /* commands that wait together share an entry up to this */
 #define NODE_APPEND_BYTES ((size_t)8 * 1024 * 1024)      /* sent to one peer for one message of the core; it asks again */
 #define NODE_APPLY_BYTES ((size_t)4 * 1024 * 1024)       /* one transaction, or one entry */
@@ -127,7 +129,11 @@ struct node {
     int flush_rc;
     uint64_t flush_synced;
     uint64_t flush_began_ms, flush_took_ms;
-    size_t unflushed_bytes;
+    size_t unflushed_bytes, flushing_bytes;
+    struct work tend;   /* housekeeping of the log, when there is nothing else */
+    bool tend_out, may_tend;
+    int tend_rc;
+    uint64_t disk_full_ms; /* not 0: nothing is written before this moment */
 
     struct apply_job *job; /* NULL: none made yet */
     bool apply_out;
@@ -156,6 +162,9 @@ int node_ready(void *ctx, const struct core_ready *ready);
 
 
 /* node_flush.c */
+/* The disk is full: everything that waits goes on waiting, and is tried again. */
+void node_disk_full(struct node *n);
+bool node_may_write(const struct node *n); /* new entries: there is room, and the log keeps up */
 bool node_flush_pump(struct node *n); /* true if something was done in line */
 
 /* apply.c */

@@ -195,9 +195,12 @@ void node_proposal_cancel(struct node *n, struct node_proposal *p)
 
 /* ---- on the leader ---- */
 
-static bool has_room(const struct proposals *ps)
+static bool has_room(const struct node *n)
 {
-    return ps->uncommitted_count < NODE_MAX_UNCOMMITTED_ENTRIES && ps->uncommitted_bytes < NODE_MAX_UNCOMMITTED_BYTES;
+    const struct proposals *ps = &n->proposals;
+
+    return ps->uncommitted_count < NODE_MAX_UNCOMMITTED_ENTRIES && ps->uncommitted_bytes < NODE_MAX_UNCOMMITTED_BYTES &&
+           node_may_write(n);
 }
 
 static bool submit_entry(struct node *n, struct bytes *payload)
@@ -235,7 +238,7 @@ static void submit_queued(struct node *n)
     struct bytes payload;
 
     bytes_init(&payload);
-    while (!list_empty(&ps->queued) && has_room(ps) && core_can_submit(n->core) && !n->failed) {
+    while (!list_empty(&ps->queued) && has_room(n) && core_can_submit(n->core) && !n->failed) {
         size_t count = 0;
 
         bytes_reset(&payload);
@@ -451,7 +454,7 @@ int proposals_receive_forward(struct node *n, uint64_t from, struct slice payloa
      * duplicate), so a refusal could be a lie; the first entry of the next term settles it for the sender. */
     if (m.term != core_term(n->core) || !node_is_leader(n) || !window_take(n, from, m.life, m.sequence))
         return 0;
-    if (!core_can_submit(n->core) || !has_room(&n->proposals)) {
+    if (!core_can_submit(n->core) || !has_room(n)) {
         reject_forward(n, from, &m, core_can_submit(n->core) ? PEER_FORWARD_BUSY : PEER_FORWARD_NOT_LEADER);
         return 0;
     }

@@ -10,7 +10,8 @@
     X(entry_of_one_command) X(entry_of_many_commands) X(forward) X(forward_received) X(forward_refused)                 \
     X(requeued) X(read_question) X(read_answer) X(read_confirm) X(read_confirmed) X(transfer) X(fail_all_proposals)     \
     X(fail_all_reads) X(expire_proposals) X(expire_reads) X(started_with_base) X(timeout_now) X(append_rejected)         \
-    X(append_in_parts) X(session_answer_kept) X(vote_durable) X(lost_leadership)
+    X(append_in_parts) X(session_answer_kept) X(vote_durable) X(lost_leadership) X(disk_full) X(tend)          \
+    X(read_back_of_an_entry)
 
 enum branch {
 #define BRANCH_ENUM(name) COVER_##name,
@@ -271,6 +272,30 @@ int __wrap_log_set_hard_state(struct log *l, struct log_hard_state hs)
     if (mutant_is("forgetful_vote"))
         sim_disk_lie(false);
     return rc;
+}
+
+void __real_node_disk_full(struct node *n);
+void __wrap_node_disk_full(struct node *n);
+void __wrap_node_disk_full(struct node *n)
+{
+    HIT(disk_full);
+    __real_node_disk_full(n);
+}
+
+int __real_log_tend(struct log *l);
+int __wrap_log_tend(struct log *l);
+int __wrap_log_tend(struct log *l)
+{
+    HIT(tend);
+    return __real_log_tend(l);
+}
+
+int __real_log_segment_read(struct log *l, uint32_t segment, uint64_t offset, size_t len, const uint8_t **ret_data);
+int __wrap_log_segment_read(struct log *l, uint32_t segment, uint64_t offset, size_t len, const uint8_t **ret_data);
+int __wrap_log_segment_read(struct log *l, uint32_t segment, uint64_t offset, size_t len, const uint8_t **ret_data)
+{
+    HIT(read_back_of_an_entry);
+    return __real_log_segment_read(l, segment, offset, len, ret_data);
 }
 
 size_t cover_missing(void)

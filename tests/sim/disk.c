@@ -46,7 +46,7 @@ struct sim_disk {
     struct names now;
     struct names durable;
     unsigned die_after; /* 0: lives */
-    bool dead;
+    bool dead, full;
     uint64_t syncs;
 };
 
@@ -180,6 +180,8 @@ static int disk_open(void *ctx, const char *path, unsigned flags, struct disk_fi
         if ((flags & DISK_CREATE) == 0)
             return -ENOENT;
         rc = alive(d);
+        if (rc == 0 && d->full)
+            rc = -ENOSPC;
         if (rc < 0)
             return rc;
         add_name(&d->now, path, calloc(1, sizeof(struct sim_file)));
@@ -228,6 +230,8 @@ static int disk_write(void *ctx, struct disk_file *f, uint64_t offset, const voi
 
     if (f->read_only)
         return -EBADF;
+    if (rc == 0 && d->full && offset + len > f->file->now.len)
+        return -ENOSPC;
     if (rc < 0 && !was_dead)
         len = rng_below(d->rng, len + 1);
     if (rc == 0 || !was_dead)
@@ -237,8 +241,11 @@ static int disk_write(void *ctx, struct disk_file *f, uint64_t offset, const voi
 
 static int disk_zero(void *ctx, struct disk_file *f, uint64_t offset, uint64_t len)
 {
+    const struct sim_disk *d = ctx;
     int rc = alive(ctx);
 
+    if (rc == 0 && d->full)
+        rc = -ENOSPC;
     if (rc == 0)
         pending_add(f->file, offset, NULL, len, false);
     return rc;
@@ -457,6 +464,11 @@ void sim_disk_crash(struct sim_disk *d)
 void sim_disk_die_after(struct sim_disk *d, unsigned n)
 {
     d->die_after = n;
+}
+
+void sim_disk_set_full(struct sim_disk *d, bool full)
+{
+    d->full = full;
 }
 
 void sim_disk_lie(bool lie)

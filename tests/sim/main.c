@@ -103,10 +103,12 @@ static void print_stats(uint64_t seeds, double seconds)
 
     printf("sim: %llu seeds in %.1f s, %llu s of virtual time, %llu events\n", (unsigned long long)seeds, seconds,
            (unsigned long long)(total_virtual / SECOND), (unsigned long long)s->events);
-    printf("sim: %llu messages (%llu lost, %llu twice), %llu crashes, %llu partitions, %llu elections, %llu transfers, %llu pauses\n",
+    printf("sim: %llu messages (%llu lost, %llu twice), %llu crashes, %llu partitions, %llu elections, %llu transfers, %llu pauses, %llu full disks, "
+           "%llu starts that died\n",
            (unsigned long long)s->messages, (unsigned long long)s->lost, (unsigned long long)s->duplicated,
            (unsigned long long)s->crashes, (unsigned long long)s->partitions, (unsigned long long)s->elections,
-           (unsigned long long)s->transfers, (unsigned long long)s->pauses);
+           (unsigned long long)s->transfers, (unsigned long long)s->pauses,
+           (unsigned long long)s->full_disks, (unsigned long long)s->dead_starts);
     printf("sim: %llu puts: %llu acknowledged, %llu refused, %llu unknown, %llu retries; %llu of %llu barriers passed\n",
            (unsigned long long)s->proposed, (unsigned long long)s->acknowledged, (unsigned long long)s->refused,
            (unsigned long long)s->unknown, (unsigned long long)s->retried, (unsigned long long)s->barriers_ok,

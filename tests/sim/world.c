@@ -1,6 +1,7 @@
 /* world.c - the event heap, and the node's tables on top of it: clock, network, workers; and what goes wrong with them. */
 #include "tests/sim/world.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -284,9 +285,22 @@ void world_start_node(struct world *w, int i)
     s->paused_until = 0;
     memset(s->busy, 0, sizeof s->busy);
     memset(s->pending, 0, sizeof s->pending);
+    if (w->faults.dying_starts && rng_chance(&w->rng, 200)) {
+        sim_disk_die_after(s->disk, 1 + (unsigned)rng_below(&w->rng, 12)); /* it stops in the middle of recovery */
+        s->crash_wanted = true;
+    }
     rc = node_open(&config, &disk, &clock, &network, &workers, &callbacks, &s->node, text, sizeof text);
+    if ((rc < 0 && s->crash_wanted) || rc == -ENOSPC) {
+        w->stats.dead_starts++;
+        sim_disk_crash(s->disk);
+        sim_disk_set_full(s->disk, false);
+        world_at(w, rng_below(&w->rng, 1 * SECOND), SIM_START, i, 0);
+        return;
+    }
     if (rc < 0)
         world_violation(w, "node %d does not start: %s (%s)", i, text, strerror(-rc));
+    sim_disk_die_after(s->disk, 0); /* it did not come to that */
+    s->crash_wanted = false;
     world_note(w, "node %d: starts (life %llu)", i, (unsigned long long)s->life);
     rc = node_start(s->node);
     if (rc < 0)
@@ -330,6 +344,7 @@ void world_heal(struct world *w)
     for (int i = 0; i < w->n_nodes; i++) {
         w->nodes[i].disk_latency = 1 * MS;
         w->nodes[i].paused_until = 0;
+        sim_disk_set_full(w->nodes[i].disk, false);
         world_start_node(w, i);
     }
 }
@@ -353,7 +368,7 @@ static void one_fault(struct world *w)
     int i = (int)rng_below(&w->rng, (uint64_t)w->n_nodes);
     struct sim_node *s = &w->nodes[i];
 
-    switch (rng_below(&w->rng, 6)) {
+    switch (rng_below(&w->rng, 7)) {
     case 0:
         if (!w->faults.crashes || s->node == NULL)
             break;
@@ -377,6 +392,14 @@ static void one_fault(struct world *w)
             node_transfer(s->node);
             check_node(w, s);
         }
+        break;
+    case 6:
+        if (!w->faults.full_disks)
+            break;
+        s->full = !s->full;
+        w->stats.full_disks += s->full;
+        sim_disk_set_full(s->disk, s->full);
+        world_note(w, "node %d: disk %s", i, s->full ? "full" : "has room");
         break;
     case 5:
         if (!w->faults.pauses || s->node == NULL)
@@ -511,6 +534,8 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
     w->faults.crashes = rng_chance(&w->rng, 800);
     w->faults.partitions = rng_chance(&w->rng, 700);
     w->faults.slow_disks = rng_chance(&w->rng, 600);
+    w->faults.full_disks = rng_chance(&w->rng, 300);
+    w->faults.dying_starts = rng_chance(&w->rng, 500);
     w->faults.pauses = rng_chance(&w->rng, 500);
     w->faults.transfers = rng_chance(&w->rng, 500);
     w->checker = checker_new();

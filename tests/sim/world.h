@@ -34,6 +34,8 @@ struct disk sim_disk_table(struct sim_disk *d);
 void sim_disk_crash(struct sim_disk *d);
 /* From now on, the n-th operation that changes something and all after it fail: it dies in the middle of them. */
 void sim_disk_die_after(struct sim_disk *d, unsigned n);
+/* No room for anything new. */
+void sim_disk_set_full(struct sim_disk *d, bool full);
 /* For mutants: the syncs of all disks succeed and do nothing. */
 void sim_disk_lie(bool lie);
 uint64_t sim_disk_syncs(const struct sim_disk *d);
@@ -62,7 +64,7 @@ struct sim_node {
     struct node *node;  /* NULL: down */
     uint64_t life;
     uint64_t timer_number;
-    bool crash_wanted;
+    bool crash_wanted, full;
     unsigned busy[WORK_QUEUES];
     struct work *pending[WORK_QUEUES];     /* submitted, not run */
     struct work *running[WORK_QUEUES];     /* run, not done */
@@ -75,11 +77,11 @@ struct sim_node {
 struct faults { /* per mille, or times */
     unsigned loss, duplicate, reorder;
     uint64_t latency;
-    bool crashes, partitions, slow_disks, transfers, pauses;
+    bool crashes, partitions, slow_disks, transfers, pauses, full_disks, dying_starts;
 };
 
 struct stats {
-    uint64_t events, messages, lost, duplicated, crashes, partitions, elections, transfers, pauses;
+    uint64_t events, messages, lost, duplicated, crashes, partitions, elections, transfers, pauses, full_disks, dead_starts;
     uint64_t proposed, acknowledged, unknown, refused, retried, barriers, barriers_ok;
 };
 
