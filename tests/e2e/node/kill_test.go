@@ -165,7 +165,7 @@ func TestKillNineUnderLoad(t *testing.T) {
 	}
 	var dumps [][]cluster.Row
 	for _, n := range c.Nodes {
-		if _, err := n.Get("anything"); err != nil { // a barrier
+		if _, err := n.GetKV("anything"); err != nil { // a barrier
 			t.Fatalf("%s: %v", n.Name, err)
 		}
 		dumps = append(dumps, n.Dump())
