@@ -7,6 +7,10 @@ GO ?= $(firstword $(wildcard /usr/lib/go-1.23/bin/go) go)
 VERSION := 0.1.0
 
 CFLAGS ?= -O2 -g
+# Quiet unless V=1.
+Q := $(if $(V),,@)
+say = $(if $(V),@:,@printf '  %-5s %s\n')
+
 WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wpointer-arith -Wno-unused-parameter
 ifdef SANITIZE
 # Not by CFLAGS +=, which does nothing when CFLAGS comes from the command line, as it does in `make asan`.
@@ -59,24 +63,29 @@ help:
 
 $(BUILD)/proto/%.pb-c.c $(BUILD)/proto/%.pb-c.h: proto/%.proto
 	@mkdir -p $(BUILD)/proto
-	protoc-c --c_out=$(BUILD)/proto --proto_path=proto $<
+	$(say) PROTO $<
+	$(Q)protoc-c --c_out=$(BUILD)/proto --proto_path=proto $<
 
 $(BUILD)/obj/$(BUILD)/proto/%.o: $(BUILD)/proto/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -Wno-error -w -c $< -o $@
+	$(say) CC $<
+	$(Q)$(CC) $(ALL_CFLAGS) -Wno-error -w -c $< -o $@
 
 $(BUILD)/obj/fs/%.o: fs/%.c
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(shell pkg-config --cflags fuse3) -c $< -o $@
+	$(say) CC $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(shell pkg-config --cflags fuse3) -c $< -o $@
 
 $(BUILD)/obj/%.o: %.c | $(PB_H)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) -c $< -o $@
+	$(say) CC $<
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
 
 define library
 $(call LIB,$(1)): $(2)
 	@rm -f $$@ && mkdir -p $$(@D)
-	$(AR) rcs $$@ $$^
+	$(say) AR $$@
+	$(Q)$(AR) rcs $$@ $$^
 endef
 $(eval $(call library,base,$(call obj,$(SRC_base))))
 $(eval $(call library,store,$(call obj,$(SRC_store))))
@@ -91,15 +100,20 @@ LINK = $(CC) $(CFLAGS) $(SANITIZE_FLAGS) $(LDFLAGS) -pthread -o $@
 CORE_LIBS := $(call LIB,client) $(call LIB,proto) $(call LIB,store) $(call LIB,base)
 
 $(BUILD)/quorumfsd: $(BUILD)/obj/raft/quorumfsd.o $(call LIB,node) $(CORE_LIBS)
-	$(LINK) $^ $(LIBS_node) $(LIBS_store) $(LIBS_proto)
+	$(say) LINK $@
+	$(Q)$(LINK) $^ $(LIBS_node) $(LIBS_store) $(LIBS_proto)
 $(BUILD)/quorumfs: $(BUILD)/obj/fs/quorumfs.o $(call LIB,fs) $(CORE_LIBS)
-	$(LINK) $^ $(LIBS_fs) $(LIBS_store) $(LIBS_proto)
+	$(say) LINK $@
+	$(Q)$(LINK) $^ $(LIBS_fs) $(LIBS_store) $(LIBS_proto)
 $(BUILD)/quorumfs-grpc: $(BUILD)/obj/sidecar/quorumfs-grpc.o $(call LIB,sidecar) $(CORE_LIBS)
-	$(LINK) $^ $(LIBS_sidecar) $(LIBS_store) $(LIBS_proto)
+	$(say) LINK $@
+	$(Q)$(LINK) $^ $(LIBS_sidecar) $(LIBS_store) $(LIBS_proto)
 $(BUILD)/quorumctl: $(BUILD)/obj/tools/quorumctl.o $(call LIB,tools) $(CORE_LIBS)
-	$(LINK) $^ $(LIBS_tools) $(LIBS_store) $(LIBS_proto)
+	$(say) LINK $@
+	$(Q)$(LINK) $^ $(LIBS_tools) $(LIBS_store) $(LIBS_proto)
 $(BUILD)/quorumfs-load: $(BUILD)/obj/tools/quorumfs-load.o $(call LIB,tools) $(CORE_LIBS)
-	$(LINK) $^ -lnghttp2 -luv $(LIBS_tools) $(LIBS_store) $(LIBS_proto)
+	$(say) LINK $@
+	$(Q)$(LINK) $^ -lnghttp2 -luv $(LIBS_tools) $(LIBS_store) $(LIBS_proto)
 
 # ---- unit tests: one program a file; a comment "wrap: f g" in it names what the linker wraps ----
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
@@ -109,11 +123,13 @@ wraps = $(foreach f,$(shell sed -n 's/.*wrap: *\([a-z0-9_ ]*\).*/\1/p' tests/uni
 
 $(BUILD)/obj/tests/unit/test_fs%.o: tests/unit/test_fs%.c | $(PB_H)
 	@mkdir -p $(@D)
-	$(CC) $(ALL_CFLAGS) $(shell pkg-config --cflags fuse3) -c $< -o $@
+	$(say) CC $<
+	$(Q)$(CC) $(ALL_CFLAGS) $(shell pkg-config --cflags fuse3) -c $< -o $@
 
 $(BUILD)/unit/%: $(BUILD)/obj/tests/unit/%.o $(TEST_LIBS)
 	@mkdir -p $(@D)
-	$(LINK) $< $(call wraps,$*) -Wl,--start-group $(TEST_LIBS) -Wl,--end-group -lcmocka \
+	$(say) LINK $@
+	$(Q)$(LINK) $< $(call wraps,$*) -Wl,--start-group $(TEST_LIBS) -Wl,--end-group -lcmocka \
 		$(LIBS_node) $(LIBS_fs) $(LIBS_sidecar) $(LIBS_tools) $(LIBS_store) $(LIBS_proto) -lm
 
 unit-build: $(UNIT)

@@ -370,7 +370,7 @@ static void take_signals(struct supervisor *s)
             continue; /* reap() follows */
         if (s->stage == STAGE_RUNNING)
             stop(s, 0);
-        else
+        else if (info.ssi_signo == SIGINT) /* a person presses ^C again; timeout(1) sends SIGTERM twice */
             kill_stage(s, true);
     }
 }
