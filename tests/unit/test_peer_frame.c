@@ -1,0 +1,177 @@
+/* raft/peer_frame: the examples of docs/peer.md, "Framing", byte for byte, and that no other bytes pass. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <cmocka.h>
+
+#include "raft/peer_frame.h"
+
+static const struct peer_hello hello = {.version = 1, .min_version = 1, .cluster_id = 0x1112131415161718,
+                                        .from = 0x2122232425262728, .to = 0x3132333435363738};
+static const struct peer_hello_reply reply = {.version = 1, .code = PEER_HELLO_WRONG_CLUSTER,
+                                              .cluster_id = 0x4142434445464748, .member_id = 0x3132333435363738};
+
+/* The hexadecimal bytes of the line "Example: `...`" below a heading of the page. */
+static size_t example_of(const char *heading, uint8_t *out, size_t size)
+{
+    static char page[1 << 16];
+    FILE *f = fopen("docs/peer.md", "r");
+    size_t len = 0;
+    char *p;
+    int n;
+
+    assert_non_null(f);
+    page[fread(page, 1, sizeof(page) - 1, f)] = '\0';
+    fclose(f);
+    p = strstr(page, heading);
+    assert_non_null(p);
+    p = strstr(p, "Example: `");
+    assert_non_null(p);
+    for (p += strlen("Example: `"); *p != '`'; p += n) {
+        unsigned byte;
+
+        assert_int_equal(sscanf(p, " %2x%n", &byte, &n), 1);
+        assert_true(len < size);
+        out[len++] = (uint8_t)byte;
+        while (p[n] == ' ' || p[n] == '\n')
+            n++;
+    }
+    return len;
+}
+
+static void assert_example(const char *heading, const struct bytes *b)
+{
+    uint8_t want[512];
+    size_t len = example_of(heading, want, sizeof(want));
+
+    if (len != b->len || memcmp(want, b->data, len) != 0) {
+        printf("%s:", heading);
+        for (size_t i = 0; i < b->len; i++)
+            printf(" %02x", b->data[i]);
+        printf("\n");
+        fail();
+    }
+}
+
+static struct bytes make_hello(void)
+{
+    struct peer_hello m = hello;
+    struct bytes b;
+
+    m.urls = slice_from_str("http://h:1");
+    bytes_init(&b);
+    peer_hello_encode(&m, &b);
+    return b;
+}
+
+static void the_bytes_are_those_of_the_page(void **state)
+{
+    struct bytes payload = make_hello(), frame;
+    struct peer_hello_reply r = reply;
+
+    assert_example("### HELLO (", &payload);
+    bytes_init(&frame);
+    peer_frame_encode(&frame, PEER_FRAME_PING, slice_make(NULL, 0));
+    assert_example("### PING (", &frame);
+    bytes_reset(&frame);
+    peer_frame_encode(&frame, 18, slice_from_str("abc"));
+    assert_example("## Framing", &frame);
+    bytes_reset(&payload);
+    r.text = slice_from_str("no");
+    peer_hello_reply_encode(&r, &payload);
+    assert_example("### HELLO_REPLY (", &payload);
+    bytes_fini(&payload);
+    bytes_fini(&frame);
+}
+
+static void what_was_written_is_read(void **state)
+{
+    struct bytes payload = make_hello(), frame;
+    struct peer_hello_reply r = reply, got_reply;
+    struct peer_frame_head head;
+    struct peer_hello got;
+
+    bytes_init(&frame);
+    peer_frame_encode(&frame, PEER_FRAME_HELLO, bytes_slice(&payload));
+    assert_int_equal(peer_frame_head_decode(bytes_slice(&frame), 4096, &head), 1);
+    assert_int_equal(head.type, PEER_FRAME_HELLO);
+    assert_int_equal(head.payload_bytes, payload.len);
+    assert_int_equal(peer_frame_verify(bytes_slice(&frame)), 0);
+    assert_int_equal(peer_hello_decode(bytes_slice(&payload), &got), 0);
+    assert_true(got.version == 1 && got.min_version == 1 && got.cluster_id == hello.cluster_id &&
+                got.from == hello.from && got.to == hello.to);
+    assert_true(slice_equal(got.urls, slice_from_str("http://h:1")));
+    bytes_reset(&payload);
+    r.text = slice_from_str("another cluster");
+    peer_hello_reply_encode(&r, &payload);
+    assert_int_equal(peer_hello_reply_decode(bytes_slice(&payload), &got_reply), 0);
+    assert_true(got_reply.code == r.code && got_reply.cluster_id == r.cluster_id && got_reply.member_id == r.member_id);
+    assert_true(slice_equal(got_reply.text, r.text));
+    bytes_fini(&payload);
+    bytes_fini(&frame);
+}
+
+static void a_changed_bit_is_noticed(void **state)
+{
+    struct bytes frame;
+
+    bytes_init(&frame);
+    peer_frame_encode(&frame, 18, slice_from_str("some payload"));
+    for (size_t bit = 0; bit < frame.len * 8; bit++) {
+        struct peer_frame_head head;
+        int rc;
+
+        frame.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+        rc = peer_frame_head_decode(bytes_slice(&frame), PEER_FRAME_MAX_BYTES, &head);
+        assert_true(rc == -EBADMSG || peer_frame_verify(bytes_slice(&frame)) == -EBADMSG);
+        frame.data[bit / 8] ^= (uint8_t)(1 << bit % 8);
+    }
+    assert_int_equal(peer_frame_verify(bytes_slice(&frame)), 0);
+    bytes_fini(&frame);
+}
+
+static void heads_are_bounded_and_may_be_cut(void **state)
+{
+    static const uint8_t large[4] = {0x01, 0x10, 0, 0};
+    struct peer_frame_head head;
+    struct bytes frame;
+
+    assert_int_equal(peer_frame_head_decode(slice_make(large, 4), 0x1000, &head), -EBADMSG);
+    assert_int_equal(peer_frame_head_decode(slice_make(large, 4), 0x1001, &head), 0);
+    bytes_init(&frame);
+    peer_frame_encode(&frame, 18, slice_from_str("abc"));
+    for (size_t len = 0; len < PEER_FRAME_HEAD_BYTES; len++)
+        assert_int_equal(peer_frame_head_decode(slice_make(frame.data, len), 4096, &head), 0);
+    bytes_fini(&frame);
+}
+
+static void a_cut_hello_is_none_and_a_longer_one_is_newer(void **state)
+{
+    struct bytes payload = make_hello();
+    struct peer_hello got;
+    size_t len = payload.len;
+
+    for (size_t i = 0; i < len; i++)
+        assert_int_equal(peer_hello_decode(slice_make(payload.data, i), &got), -EBADMSG);
+    bytes_u64(&payload, 7);
+    assert_int_equal(peer_hello_decode(bytes_slice(&payload), &got), 0);
+    payload.data[0] = 'q';
+    assert_int_equal(peer_hello_decode(bytes_slice(&payload), &got), -EBADMSG);
+    bytes_fini(&payload);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_bytes_are_those_of_the_page),
+        cmocka_unit_test(what_was_written_is_read),
+        cmocka_unit_test(a_changed_bit_is_noticed),
+        cmocka_unit_test(heads_are_bounded_and_may_be_cut),
+        cmocka_unit_test(a_cut_hello_is_none_and_a_longer_one_is_newer),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
