@@ -33,6 +33,18 @@ bool node_core_ok(struct node *n, int rc)
     return rc == 0;
 }
 
+void node_disk_full(struct node *n)
+{
+    if (n->disk_full_ms == 0 && n->config.logger != NULL)
+        log_error(n->config.logger, "the disk is full: this member takes no writes until there is room");
+    n->disk_full_ms = node_now(n) + NODE_DISK_FULL_RETRY_MS;
+}
+
+bool node_may_write(const struct node *n)
+{
+    return n->disk_full_ms == 0 && n->unflushed_bytes + n->flushing_bytes < NODE_MAX_UNFLUSHED_BYTES;
+}
+
 bool node_is_leader(const struct node *n)
 {
     return core_role(n->core) == CORE_LEADER;

@@ -3,23 +3,11 @@
 
 #include <errno.h>
 
-void node_disk_full(struct node *n)
-{
-    if (n->disk_full_ms == 0 && n->config.logger != NULL)
-        log_error(n->config.logger, "the disk is full: this member takes no writes until there is room");
-    n->disk_full_ms = node_now(n) + NODE_DISK_FULL_RETRY_MS;
-}
-
 static void disk_has_room(struct node *n)
 {
     if (n->disk_full_ms != 0 && n->config.logger != NULL)
         log_info(n->config.logger, "the disk has room again");
     n->disk_full_ms = 0;
-}
-
-bool node_may_write(const struct node *n)
-{
-    return n->disk_full_ms == 0 && n->unflushed_bytes + n->flushing_bytes < NODE_MAX_UNFLUSHED_BYTES;
 }
 
 static void flush_run(struct work *w)

@@ -156,15 +156,15 @@ void node_advance(struct node *n);
 void node_want_turn(struct node *n);
 bool node_is_leader(const struct node *n);
 void node_send(struct node *n, uint64_t to, uint8_t type, const struct bytes *payload);
+/* The disk is full: everything that waits goes on waiting, and is tried again. */
+void node_disk_full(struct node *n);
+bool node_may_write(const struct node *n); /* new entries: there is room, and the log keeps up */
 
 /* node_ready.c: what a step of the core asks for, in its order */
 int node_ready(void *ctx, const struct core_ready *ready);
 
 
 /* node_flush.c */
-/* The disk is full: everything that waits goes on waiting, and is tried again. */
-void node_disk_full(struct node *n);
-bool node_may_write(const struct node *n); /* new entries: there is room, and the log keeps up */
 bool node_flush_pump(struct node *n); /* true if something was done in line */
 
 /* apply.c */

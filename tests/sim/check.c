@@ -256,6 +256,7 @@ static int dump_event(void *ctx, const struct event *e)
     d->rows = grow(d->rows, &d->cap, d->n + 1, sizeof *d->rows);
     row = &d->rows[d->n++];
     snprintf(row->value, sizeof row->value, "%.*s", (int)value.len, (const char *)value.data);
+    row->value[strcspn(row->value, (const char[]){VALUE_END, 0})] = '\0';
     row->revision = e->rev.main;
     arena_reset(&d->arena);
     return 0;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/crc32c.h"
 #include "proto/command.h"
 
 #define MAX_CLIENTS 12
@@ -42,7 +43,7 @@ struct clients *clients_new(struct world *w)
     struct clients *c = calloc(1, sizeof *c);
 
     c->n = 1 + (int)rng_below(&w->rng, MAX_CLIENTS);
-    c->think = 1 + (unsigned)rng_below(&w->rng, 100);
+    c->think = 1 + (unsigned)rng_below(&w->rng, 100) + (w->padding > 3000 ? 400 : 0);
     for (int i = 0; i < c->n; i++) {
         c->at[i].session = rng_next(&w->rng) | 1;
         world_at(w, rng_below(&w->rng, 1 * SECOND), SIM_CLIENT, 0, (uint64_t)i);
@@ -114,7 +115,7 @@ static void propose(struct world *w, int client, struct sim_node *s, bool sessio
     struct client *c = &w->clients->at[client];
     struct request *q = calloc(1, sizeof *q);
     struct command cmd = {.kind = COMMAND_PUT};
-    struct bytes encoded;
+    struct bytes encoded, padded;
 
     q->world = w;
     q->client = client;
@@ -137,9 +138,17 @@ static void propose(struct world *w, int client, struct sim_node *s, bool sessio
         snprintf(q->value, sizeof q->value, "p%d.%u", client, ++c->counter);
     }
     cmd.put.key = slice_from_str(q->key);
-    cmd.put.value = slice_from_str(q->value);
+    bytes_init(&padded);
+    bytes_append(&padded, slice_from_str(q->value));
+    if (w->padding > 0) {
+        size_t n = 1 + crc32c(0, q->value, strlen(q->value)) % w->padding;
+
+        memset(bytes_grow(&padded, n), VALUE_END, n);
+    }
+    cmd.put.value = bytes_slice(&padded);
     bytes_init(&encoded);
     command_encode(&cmd, &encoded);
+    bytes_fini(&padded);
     q->proposal.take_command = bytes_take(&encoded, &q->proposal.command_len);
     q->proposal.done = put_done;
     w->stats.proposed++;

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 
 #define SECTOR 512
-#define MAX_FILES 512
+#define MAX_FILES 2048
 
 struct pending_write {
     uint64_t offset, len;

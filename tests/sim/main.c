@@ -10,6 +10,7 @@
 #include "tests/sim/world.h"
 
 #define FAULTY_TIME (20 * SECOND)
+#define COVER_SEEDS 200 /* so many seeds must reach every branch that is counted */
 #define HEALING_TIME (60 * SECOND)
 
 static struct stats total;
@@ -156,5 +157,9 @@ int main(int argc, char **argv)
     clock_gettime(CLOCK_MONOTONIC, &finish);
     print_stats(seeds, (double)(finish.tv_sec - begin.tv_sec) + (double)(finish.tv_nsec - begin.tv_nsec) / 1e9);
     cover_print();
+    if (seeds >= COVER_SEEDS && cover_missing() > 0) {
+        printf("sim: FAILED; %llu seeds must reach every branch\n", (unsigned long long)seeds);
+        return 1;
+    }
     return 0;
 }

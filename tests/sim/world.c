@@ -264,7 +264,7 @@ void world_start_node(struct world *w, int i)
     struct node_config config = {
         .id = s->id, .cluster_id = 42, .name = "sim", .members = members, .n_members = (size_t)w->n_nodes,
         .heartbeat_ms = 50, .election_ms = 500, .proposal_timeout_ms = 3000, .store_dir = s->dir,
-        .store_flags = STORE_NOSYNC, .store_map_bytes = (size_t)256 << 20, .log_segment_bytes = 64 * 1024,
+        .store_flags = STORE_NOSYNC, .store_map_bytes = (size_t)256 << 20, .log_segment_bytes = w->segment_bytes,
         .log_cache_bytes = 32 * 1024};
     struct clock clock = {s, clock_now, clock_wall, clock_random, clock_set_timer};
     struct network network = {s, network_send, network_set_peers};
@@ -538,6 +538,8 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
     w->faults.dying_starts = rng_chance(&w->rng, 500);
     w->faults.pauses = rng_chance(&w->rng, 500);
     w->faults.transfers = rng_chance(&w->rng, 500);
+    w->padding = rng_chance(&w->rng, 600) ? 0 : rng_chance(&w->rng, 900) ? 3000 : 60000;
+    w->segment_bytes = w->padding <= 3000 && rng_chance(&w->rng, 500) ? 64 * 1024 : 5 * 1024 * 1024;
     w->checker = checker_new();
     for (int i = 0; i < w->n_nodes; i++) {
         struct sim_node *s = &w->nodes[i];

@@ -13,6 +13,7 @@
 #include "raft/node.h"
 
 #define WORLD_MAX_NODES 7
+#define VALUE_END '#'
 #define MS 1000u
 #define SECOND 1000000u
 
@@ -98,6 +99,8 @@ struct world {
     struct checker *checker;
     char dir[96];
     bool verbose, ending;
+    unsigned padding;         /* values are longer by up to so many bytes VALUE_END */
+    uint64_t segment_bytes;   /* of the raft logs */
 };
 
 struct world *world_new(uint64_t seed, const char *dir, bool verbose);
