@@ -348,9 +348,9 @@ int name_path(const struct name_place *root, struct slice key, bool is_dir, bool
     struct slice rest;
     int rc;
 
+    if (!is_dir && key.len == 0)
+        return -ENOENT; /* the path of a directory at most */
     if (slice_equal(key, bytes_slice(&root->key)) && root->kind == NAME_NODE) {
-        if (!is_dir && key.len == 0)
-            return -ENOENT;
         if (!is_dir)
             append_word(out, start, "%:value");
         return bytes_status(out);
