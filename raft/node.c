@@ -197,6 +197,7 @@ void node_advance(struct node *n)
         if (!n->failed)
             reads_pump(n);
     }
+    commit_pump(n); /* behind whatever this turn sent anyway */
     n->advancing = false;
     if (!n->failed)
         set_timer(n);

@@ -37,6 +37,11 @@ static int gather(struct node *n, uint64_t index, size_t max, size_t *ret_count,
     return 0;
 }
 
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
 /* One message of the core as frames of bounded size: the receiver takes them as so many appends. */
 static int send_append(struct node *n, const struct peer_message *message)
 {
@@ -57,6 +62,7 @@ static int send_append(struct node *n, const struct peer_message *message)
         bytes_reset(&n->frame);
         peer_message_encode(&m, &n->frame);
         node_send(n, m.peer, (uint8_t)m.type, &n->frame);
+        commit_was_told(n, m.peer, min_u64(m.append.commit, m.append.prev_index + count));
         if (count == 0)
             break;
         left -= count;
@@ -84,6 +90,7 @@ static int send_messages(struct node *n, const struct core_ready *ready)
         /* Followers that are level get the same bytes: encode once, when all fits one frame. */
         if (i > 0 && frame_entries <= 1 && same_append(&ready->messages[i - 1], m)) {
             node_send(n, m->peer, (uint8_t)m->type, &n->frame);
+            commit_was_told(n, m->peer, min_u64(m->append.commit, m->append.prev_index + m->append.n_entries));
             continue;
         }
         if (m->type == PEER_APPEND) {

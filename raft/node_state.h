@@ -144,6 +144,11 @@ struct node {
 
     struct proposals proposals;
     struct reads reads;
+
+    struct {
+        uint64_t peer, commit; /* as the frames sent to it let it know, if they arrive */
+    } told[NODE_MAX_MEMBERS];
+    uint64_t told_term;
 };
 
 /* node.c */
@@ -163,6 +168,10 @@ bool node_may_write(const struct node *n); /* new entries: there is room, and th
 /* node_ready.c: what a step of the core asks for, in its order */
 int node_ready(void *ctx, const struct core_ready *ready);
 
+
+/* node_commit.c */
+void commit_pump(struct node *n);
+void commit_was_told(struct node *n, uint64_t peer, uint64_t commit);
 
 /* node_flush.c */
 bool node_flush_pump(struct node *n); /* true if something was done in line */

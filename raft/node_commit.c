@@ -1,0 +1,67 @@
+/* node_commit.c - tells the followers of a new commit index at once.
+ *
+ * The core tells it with the next entries or the next heartbeat. Under load that is soon; when little is written a
+ * follower's client, and its watchers, would wait for a heartbeat interval. So whoever is known to have the
+ * committed entry, and was sent no frame that says so, gets what a heartbeat would say: an append
+ * without entries whose previous entry is the committed one. Anchored there it can move the follower's commit index
+ * to that entry and never back. */
+#include "raft/node_state.h"
+
+static uint64_t *told_slot(struct node *n, uint64_t peer)
+{
+    if (n->told_term != core_term(n->core)) {
+        memset(n->told, 0, sizeof(n->told));
+        n->told_term = core_term(n->core);
+    }
+    for (size_t i = 0; i < NODE_MAX_MEMBERS; i++) {
+        if (n->told[i].peer == 0)
+            n->told[i].peer = peer;
+        if (n->told[i].peer == peer)
+            return &n->told[i].commit;
+    }
+    return NULL;
+}
+
+void commit_was_told(struct node *n, uint64_t peer, uint64_t commit)
+{
+    uint64_t *told = told_slot(n, peer);
+
+    if (told != NULL && commit > *told)
+        *told = commit;
+}
+
+static void tell(struct node *n, uint64_t peer, uint64_t commit, uint64_t commit_term)
+{
+    struct peer_message m = {.type = PEER_APPEND, .peer = peer};
+
+    m.append = (struct peer_append){
+        .term = core_term(n->core), .prev_index = commit, .prev_term = commit_term, .commit = commit};
+    bytes_reset(&n->frame);
+    peer_message_encode(&m, &n->frame);
+    node_send(n, peer, PEER_APPEND, &n->frame);
+}
+
+void commit_pump(struct node *n)
+{
+    struct core_member members[NODE_MAX_MEMBERS];
+    uint64_t commit = core_commit(n->core), commit_term;
+    size_t count;
+
+    if (n->failed || !node_is_leader(n))
+        return;
+    commit_term = log_term_at(n->log, commit);
+    if (commit_term == 0)
+        return;
+    count = core_members(n->core, members, NODE_MAX_MEMBERS);
+    for (size_t i = 0; i < count && i < NODE_MAX_MEMBERS; i++) {
+        uint64_t *told;
+
+        if (members[i].id == n->config.id || core_match_index(n->core, members[i].id) < commit)
+            continue;
+        told = told_slot(n, members[i].id);
+        if (told == NULL || *told >= commit)
+            continue;
+        tell(n, members[i].id, commit, commit_term);
+        *told = commit;
+    }
+}
