@@ -351,6 +351,34 @@ static void do_hard(struct run *r)
     r->n_hard = 1;
 }
 
+/* Reading while the log is written: from memory or from its files. */
+static void do_read(struct run *r)
+{
+    uint64_t first = log_first_index(r->log), last = log_last_index(r->log), index;
+    uint8_t want[PAYLOAD_MAX];
+    struct log_entry e;
+    struct arena arena;
+
+    if (last < first || r->left != NULL)
+        return;
+    arena_init(&arena);
+    index = first + pick(r, last - first + 1);
+    for (uint64_t i = index; i <= last && i < index + 4; i++) {
+        size_t at = (size_t)(i - r->now.base - 1);
+        int rc = log_get(r->log, i, &arena, &e);
+
+        fill(want, r->now.entry[at].tag, r->now.entry[at].len);
+        if (rc == -EIO) /* injected */
+            break;
+        if (rc < 0 || e.term != r->now.entry[at].term ||
+            !slice_equal(e.payload, slice_make(want, r->now.entry[at].len))) {
+            r->violations++;
+            fprintf(stderr, "VIOLATION seed %" PRIu64 ": entry %" PRIu64 " reads as another one (%d)\n", r->seed, i, rc);
+        }
+    }
+    arena_fini(&arena);
+}
+
 static void inject(struct run *r)
 {
     struct disk_memory_faults *f = disk_memory_faults(r->disk);
@@ -375,8 +403,10 @@ static void step(struct run *r)
         do_hard(r);
     else if (what < 90)
         do_trim(r);
-    else if (what < 96)
+    else if (what < 93)
         log_tend(r->log);
+    else if (what < 96)
+        do_read(r);
     else if (what < 97)
         do_reset(r);
     else

@@ -239,6 +239,48 @@ static void segments_follow_each_other_and_old_entries_are_read_back(void **stat
     disk_memory_free(m);
 }
 
+/* What is read at a time may reach past the end of what was written then. */
+static void entries_written_after_their_surroundings_were_read_are_read(void **state)
+{
+    struct disk_memory *m = disk_memory_new();
+    struct log *l = must_open(m, &options);
+    char payload[200];
+
+    for (uint64_t i = 1; i <= 40; i++) {
+        snprintf(payload, sizeof(payload), "%0199d", (int)i);
+        assert_int_equal(append(l, 1, payload), 0);
+        flush(l);
+        expect(l, i, 1, payload);
+        if (i > 2) {
+            snprintf(payload, sizeof(payload), "%0199d", (int)i - 2);
+            expect(l, i - 2, 1, payload);
+        }
+    }
+    log_close(l);
+    disk_memory_free(m);
+}
+
+static void damage_to_an_old_entry_is_seen_when_it_is_read(void **state)
+{
+    struct disk_memory *m = disk_memory_new();
+    struct log *l = must_open(m, &options);
+    struct log_entry e;
+    struct arena arena;
+    size_t len;
+
+    arena_init(&arena);
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(append(l, 1, "a payload that is longer than half of the memory for payloads"), 0);
+        flush(l);
+    }
+    disk_memory_content(m, SEG1, &len)[LOG_HEAD_AREA_BYTES + LOG_MARK_BYTES + LOG_RECORD_BYTES] ^= 1;
+    assert_int_equal(log_get(l, 1, &arena, &e), -EUCLEAN);
+    assert_int_equal(log_get(l, 2, &arena, &e), 0);
+    arena_fini(&arena);
+    log_close(l);
+    disk_memory_free(m);
+}
+
 static void a_flush_larger_than_a_segment_makes_a_larger_one(void **state)
 {
     struct disk_memory *m = disk_memory_new();
@@ -842,6 +884,8 @@ int main(void)
         cmocka_unit_test(entries_must_follow_on_and_limits_are_kept),
         cmocka_unit_test(more_than_the_limit_does_not_wait_for_a_flush),
         cmocka_unit_test(segments_follow_each_other_and_old_entries_are_read_back),
+        cmocka_unit_test(entries_written_after_their_surroundings_were_read_are_read),
+        cmocka_unit_test(damage_to_an_old_entry_is_seen_when_it_is_read),
         cmocka_unit_test(a_flush_larger_than_a_segment_makes_a_larger_one),
         cmocka_unit_test(trimmed_segments_are_used_again_and_their_records_are_not_believed),
         cmocka_unit_test(a_tail_torn_anywhere_is_dropped_and_the_log_goes_on),
