@@ -368,7 +368,7 @@ static void do_read(struct run *r)
         int rc = log_get(r->log, i, &arena, &e);
 
         fill(want, r->now.entry[at].tag, r->now.entry[at].len);
-        if (rc == -EIO) /* injected */
+        if (rc == -EIO || rc == -ENOSPC) /* injected */
             break;
         if (rc < 0 || e.term != r->now.entry[at].term ||
             !slice_equal(e.payload, slice_make(want, r->now.entry[at].len))) {
