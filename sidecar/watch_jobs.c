@@ -23,6 +23,7 @@ struct job {
     uv_work_t work;
     struct feed *feed;
     struct store_lease *lease;
+    int64_t tail; /* the feed's when the job began: its snapshot must hold that */
     int rc;
     /* of the sweep */
     int64_t from;
@@ -109,8 +110,8 @@ static void keys_done(struct feed *f, struct job *j)
             f->job_failed = true;
         if (j->rc < 0)
             item->rc = j->rc;
-        else if (item->rc == 0 && item->slice.snapshot < f->tail)
-            f->job_failed = true; /* a store that is behind what we have seen: wait for its next notice */
+        else if (item->rc == 0 && item->slice.snapshot < j->tail)
+            f->job_failed = true; /* a store that is behind what we had seen: wait for its next notice */
         key_done(f, item);
         watch_slice_fini(&item->slice);
     }
@@ -189,6 +190,9 @@ static void sweep_done(struct feed *f, struct job *j)
     } else {
         struct watch_slice empty = f->swept.slice;
 
+        if (!j->slice.more && j->slice.snapshot < j->tail)
+            f->job_failed = true; /* as with keys */
+
         f->swept.slice = j->slice;
         j->slice = empty;
         f->swept.at_event = f->swept.n_touches = f->swept.at_touch = 0;
@@ -205,11 +209,8 @@ static void sweep_turn(struct feed *f, unsigned *budget)
         return;
     f->sweep_delivering = false;
     f->sweep_pos = s->next;
-    if (!s->more) {
-        if (s->snapshot < f->tail)
-            f->job_failed = true;
+    if (!s->more)
         end_sweep(f, s->snapshot);
-    }
     watch_slice_reset(s);
 }
 
@@ -268,6 +269,7 @@ static void start_job(struct feed *f)
     }
     j->work.data = j;
     j->feed = f;
+    j->tail = f->tail;
     watch_slice_init(&j->slice);
     if (keys) {
         take_keys(f, j);
