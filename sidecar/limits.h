@@ -70,6 +70,7 @@
 #define FEED_SLICE_MS 2
 #define FEED_KEYS_PER_JOB 256
 #define FEED_EVENTS_PER_KEY 64
+#define FEED_RETRY_MS 200
 #define WATCH_PROGRESS_INTERVAL_MS (10 * 60 * 1000) /* etcd's --watch-progress-notify-interval */
 
 #endif

@@ -97,10 +97,10 @@ struct feed {
     int64_t sweep_pos;
     struct delivery live, swept;
     bool job_busy, sweep_delivering, last_was_keys, closing;
-    bool job_failed; /* no job until the next notice or watch */
+    bool job_failed; /* no job until the next notice or watch, or the retry timer */
     uint64_t n_live;
     uv_idle_t work;
-    uv_timer_t progress_timer, leader_timer;
+    uv_timer_t progress_timer, leader_timer, retry_timer;
     unsigned handles;
     struct feed_counters counters;
 };
@@ -113,6 +113,8 @@ void feed_on_revision(struct feed *f, int64_t revision);
 void feed_on_leader(struct feed *f, uint64_t leader);
 const struct feed_counters *feed_counters(const struct feed *f);
 void feed_kick(struct feed *f);
+/* Something could not be read: not again before a notice or FEED_RETRY_MS. */
+void feed_job_failed(struct feed *f);
 void feed_place(struct feed *f, struct watch *w);            /* a new watch, by its cursor */
 void feed_remove(struct feed *f, struct watch *w);           /* takes it out and frees it; the stream forgets it first */
 void feed_stream_drained(struct feed *f, struct watch_stream *s);

@@ -380,6 +380,7 @@ static bool read_live(struct feed *f)
     rc = watch_slice_read(r, f->tail + 1, wanted_live, f, &f->live.slice);
     if (rc < 0) {
         log_error(&f->app->log, "reading the log from revision %lld: %s", (long long)f->tail + 1, strerror(-rc));
+        feed_job_failed(f);
         return false;
     }
     f->counters.slices_live++;
@@ -503,6 +504,21 @@ void feed_kick(struct feed *f)
         uv_idle_start(&f->work, on_work);
 }
 
+static void on_retry(uv_timer_t *timer)
+{
+    struct feed *f = timer->data;
+
+    f->job_failed = false;
+    feed_kick(f);
+}
+
+void feed_job_failed(struct feed *f)
+{
+    f->job_failed = true;
+    if (!f->closing)
+        uv_timer_start(&f->retry_timer, on_retry, FEED_RETRY_MS, 0);
+}
+
 void feed_on_revision(struct feed *f, int64_t revision)
 {
     if (revision > f->revision)
@@ -560,8 +576,9 @@ int feed_new(struct app *app, uint64_t progress_interval_ms, struct feed **ret_f
     uv_idle_init(app->loop, &f->work);
     uv_timer_init(app->loop, &f->progress_timer);
     uv_timer_init(app->loop, &f->leader_timer);
-    f->work.data = f->progress_timer.data = f->leader_timer.data = f;
-    f->handles = 3;
+    uv_timer_init(app->loop, &f->retry_timer);
+    f->work.data = f->progress_timer.data = f->leader_timer.data = f->retry_timer.data = f;
+    f->handles = 4;
     uv_timer_start(&f->progress_timer, on_progress_timer, progress_interval_ms, progress_interval_ms);
     *ret_feed = f;
     return 0;
@@ -578,6 +595,7 @@ void feed_close(struct feed *f)
     uv_close((uv_handle_t *)&f->work, on_handle_closed);
     uv_close((uv_handle_t *)&f->progress_timer, on_handle_closed);
     uv_close((uv_handle_t *)&f->leader_timer, on_handle_closed);
+    uv_close((uv_handle_t *)&f->retry_timer, on_handle_closed);
 }
 
 void feed_free(struct feed *f)

@@ -107,11 +107,11 @@ static void keys_done(struct feed *f, struct job *j)
         struct key_item *item = &j->items[i];
 
         if (j->rc < 0 || item->rc < 0)
-            f->job_failed = true;
+            feed_job_failed(f);
         if (j->rc < 0)
             item->rc = j->rc;
         else if (item->rc == 0 && item->slice.snapshot < j->tail)
-            f->job_failed = true; /* a store that is behind what we had seen: wait for its next notice */
+            feed_job_failed(f); /* a store that is behind what we had seen: wait for its next notice */
         key_done(f, item);
         watch_slice_fini(&item->slice);
     }
@@ -184,14 +184,14 @@ static void sweep_done(struct feed *f, struct job *j)
 {
     f->counters.slices_sweep++;
     if (j->rc < 0) {
-        f->job_failed = true;
+        feed_job_failed(f);
     } else if (j->slice.compacted > 0) {
         cancel_sweep(f, j->slice.compacted);
     } else {
         struct watch_slice empty = f->swept.slice;
 
         if (!j->slice.more && j->slice.snapshot < j->tail)
-            f->job_failed = true; /* as with keys */
+            feed_job_failed(f); /* as with keys */
 
         f->swept.slice = j->slice;
         j->slice = empty;
@@ -264,7 +264,7 @@ static void start_job(struct feed *f)
 
     if (j == NULL || (j->lease = node_line_lease(f->app->line)) == NULL) {
         free(j);
-        f->job_failed = true;
+        feed_job_failed(f);
         return;
     }
     j->work.data = j;
