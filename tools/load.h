@@ -16,10 +16,17 @@
 #define LOAD_STATUSES 18 /* gRPC's 0 to 16, and those whose stream ended without one */
 #define LOAD_NO_STATUS 17
 
-enum load_op { LOAD_PUT, LOAD_RANGE, LOAD_LIST, LOAD_TXN };
+#define LOAD_MAX_ENDPOINTS 16
+
+enum load_op { LOAD_PUT, LOAD_RANGE, LOAD_LIST, LOAD_TXN, LOAD_WATCH };
+
+struct load_endpoint {
+    char host[256], port[16];
+};
 
 struct load_options {
-    char host[256], port[16];
+    struct load_endpoint endpoints[LOAD_MAX_ENDPOINTS]; /* connections take them in turn */
+    size_t n_endpoints;
     const char *label;
     enum load_op op;
     bool serializable, sequential, json_only;
@@ -41,7 +48,9 @@ struct load_options {
 
 struct load_usage {
     double cpu_seconds;
-    uint64_t rss_bytes, written_bytes;
+    uint64_t rss_bytes;  /* with mapped files, which several processes share */
+    uint64_t anon_bytes; /* memory of their own */
+    uint64_t written_bytes;
 };
 
 struct load_figures {
@@ -59,7 +68,31 @@ uint64_t load_percentile_ns(const struct load_figures *f, double fraction);
 int load_usage_read(const int *pids, size_t n, struct load_usage *ret_usage);
 void load_report(const struct load_options *o, const struct load_figures *f);
 
-/* ---- load_line.c ---- */
+/* ---- load_line.c: one connection of gRPC ---- */
+
+struct nghttp2_session;
+struct nghttp2_session_callbacks;
+
+struct load_line {
+    int fd, epoll_fd;
+    struct nghttp2_session *session;
+    struct bytes out;
+    size_t out_at;
+    bool wants_write;
+    char authority[300];
+};
+
+/* Connects and adds it to the epoll descriptor, with itself as the event's data. owner: nghttp2's user data. */
+int load_line_open(struct load_line *l, const struct load_endpoint *e, int epoll_fd,
+                   struct nghttp2_session_callbacks *callbacks, void *owner);
+void load_line_close(struct load_line *l);
+int load_line_flush(struct load_line *l);
+int load_line_receive(struct load_line *l);
+/* Both for an event of epoll. */
+int load_line_event(struct load_line *l, unsigned events);
+int load_fail(const char *what, const char *why);
+
+/* ---- load_run.c: unary requests ---- */
 
 struct load_run;
 
@@ -67,5 +100,9 @@ int load_run_open(const struct load_options *o, struct load_figures *figures, st
 /* Until the time or the count is over and the last answer is in. */
 int load_run_go(struct load_run *r);
 void load_run_close(struct load_run *r);
+
+/* ---- load_watch.c: a watcher for each of many keys, then a put of each key ---- */
+
+int load_watch(const struct load_options *o, struct load_figures *figures);
 
 #endif

@@ -85,7 +85,7 @@ int load_usage_read(const int *pids, size_t n, struct load_usage *ret_usage)
     for (size_t i = 0; i < n; i++) {
         char text[2048], *p;
         unsigned long user = 0, system = 0, resident = 0;
-        unsigned long long written = 0;
+        unsigned long long written = 0, anon = 0;
 
         if (read_proc(pids[i], "stat", text, sizeof(text)) < 0)
             return -1;
@@ -94,17 +94,20 @@ int load_usage_read(const int *pids, size_t n, struct load_usage *ret_usage)
             return -1;
         if (read_proc(pids[i], "statm", text, sizeof(text)) < 0 || sscanf(text, "%*u %lu", &resident) != 1)
             return -1;
+        if (read_proc(pids[i], "status", text, sizeof(text)) == 0 && (p = strstr(text, "\nRssAnon:")) != NULL)
+            sscanf(p, "\nRssAnon: %llu", &anon);
         if (read_proc(pids[i], "io", text, sizeof(text)) == 0 && (p = strstr(text, "\nwrite_bytes:")) != NULL)
             sscanf(p, "\nwrite_bytes: %llu", &written);
         u.cpu_seconds += (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
         u.rss_bytes += resident * (uint64_t)sysconf(_SC_PAGESIZE);
+        u.anon_bytes += anon * 1024;
         u.written_bytes += written;
     }
     *ret_usage = u;
     return 0;
 }
 
-static const char *const op_names[] = {"put", "range", "list", "txn"};
+static const char *const op_names[] = {"put", "range", "list", "txn", "watch"};
 
 static uint64_t count_errors(const struct load_figures *f)
 {
@@ -129,8 +132,8 @@ void load_report(const struct load_options *o, const struct load_figures *f)
         printf("%-14s %s%s, %u clients, %u connections: %.0f/s  p50 %.2f ms  p99 %.2f ms", o->label, op_names[o->op],
                reads, o->clients, o->connections, rate, p50, p99);
         if (o->n_pids != 0)
-            printf("  cpu %.1f us/op  rss %.1f MB  %.0f bytes/op written", cpu_us, (double)f->after.rss_bytes / 1e6,
-                   written);
+            printf("  cpu %.1f us/op  memory %.1f MB  %.0f bytes/op written", cpu_us,
+                   (double)f->after.anon_bytes / 1e6, written);
         for (unsigned s = 1; s < LOAD_STATUSES; s++)
             if (f->done[s] != 0)
                 printf("  %s%u: %" PRIu64, s == LOAD_NO_STATUS ? "no status, " : "grpc-status ", s, f->done[s]);
@@ -139,8 +142,8 @@ void load_report(const struct load_options *o, const struct load_figures *f)
     printf("{\"label\":\"%s\",\"op\":\"%s\",\"serializable\":%s,\"clients\":%u,\"connections\":%u,\"key_bytes\":%zu,"
            "\"value_bytes\":%zu,\"seconds\":%.3f,\"ok\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"ops_per_s\":%.1f,"
            "\"p50_ms\":%.4f,\"p90_ms\":%.4f,\"p99_ms\":%.4f,\"max_ms\":%.4f,\"cpu_us_per_op\":%.2f,\"rss_bytes\":%" PRIu64
-           ",\"written_bytes_per_op\":%.1f,\"answer_bytes\":%" PRIu64 "}\n",
+           ",\"anon_bytes\":%" PRIu64 ",\"written_bytes_per_op\":%.1f,\"answer_bytes\":%" PRIu64 "}\n",
            o->label, op_names[o->op], o->serializable ? "true" : "false", o->clients, o->connections, o->key_bytes,
            o->value_bytes, seconds, f->done[0], count_errors(f), rate, p50, (double)load_percentile_ns(f, 0.9) / 1e6,
-           p99, (double)f->max_ns / 1e6, cpu_us, f->after.rss_bytes, written, f->answer_bytes);
+           p99, (double)f->max_ns / 1e6, cpu_us, f->after.rss_bytes, f->after.anon_bytes, written, f->answer_bytes);
 }

@@ -1,215 +1,32 @@
-/* gRPC over nghttp2 in the clear: each client has one request under way, clients share connections round robin. */
+/* One connection in the clear, HTTP/2 by nghttp2: bytes in, bytes out. What is asked on it is the callers' business. */
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <nghttp2/nghttp2.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "proto/etcd.h"
 #include "tools/load.h"
 
 #define WINDOW_BYTES (64 * 1024 * 1024)
 #define OUT_BYTES (256 * 1024)
-#define DRAIN_SECONDS 20 /* for the last answers */
 
-struct client {
-    struct load_run *run;
-    struct connection *conn;
-    uint64_t begin_ns;
-    struct bytes request; /* gRPC's five bytes and the message */
-    size_t sent;
-    unsigned status;
-    size_t answer_bytes;
-};
-
-struct connection {
-    struct load_run *run;
-    int fd;
-    nghttp2_session *session;
-    struct bytes out;
-    size_t out_at;
-    bool wants_write;
-};
-
-struct load_run {
-    const struct load_options *o;
-    struct load_figures *figures;
-    struct connection *conns;
-    struct client *clients;
-    int epoll_fd;
-    uint64_t random, started, flying;
-    uint64_t measure_ns, stop_ns;
-    bool measuring, stopping, broken;
-    char authority[300];
-    uint8_t *value, *key;
-};
-
-static int fail(const char *what, const char *why)
+int load_fail(const char *what, const char *why)
 {
     fprintf(stderr, "quorumfs-load: %s: %s\n", what, why);
     return -1;
 }
 
-/* ---- requests ---- */
-
-static uint64_t next_random(struct load_run *r)
-{
-    uint64_t z = r->random += 0x9e3779b97f4a7c15ULL;
-
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
-    return z ^ (z >> 31);
-}
-
-static struct slice pick_key(struct load_run *r)
-{
-    uint64_t n = r->o->sequential ? r->started % r->o->keys : next_random(r) % r->o->keys;
-    char text[32];
-    int len = snprintf(text, sizeof(text), "bench/%010llu", (unsigned long long)n);
-
-    memset(r->key, 'x', r->o->key_bytes);
-    memcpy(r->key, text, (size_t)len < r->o->key_bytes ? (size_t)len : r->o->key_bytes);
-    return slice_make(r->key, r->o->key_bytes);
-}
-
-static void encode_request(struct load_run *r, struct bytes *out)
-{
-    struct slice key = pick_key(r), value = slice_make(r->value, r->o->value_bytes);
-    struct op_range range = {.key = key, .serializable = r->o->serializable};
-
-    switch (r->o->op) {
-    case LOAD_PUT:
-        etcd_put_encode(&(struct op_put){.key = key, .value = value}, out);
-        break;
-    case LOAD_RANGE:
-        etcd_range_encode(&range, out);
-        break;
-    case LOAD_LIST:
-        range.key = slice_from_str("bench/");
-        range.range_end = slice_from_str("bench0");
-        etcd_range_encode(&range, out);
-        break;
-    case LOAD_TXN: {
-        struct op_compare compare = {.result = COMPARE_GREATER, .target = COMPARE_MOD, .key = key, .number = 0};
-        struct op put = {.kind = OP_PUT, .put = {.key = key, .value = value}};
-        struct op get = {.kind = OP_RANGE, .range = {.key = key}};
-
-        etcd_txn_encode(&(struct txn){&compare, &put, &get, 1, 1, 1}, out);
-        break;
-    }
-    }
-}
-
-static const char *const paths[] = {
-    [LOAD_PUT] = "/etcdserverpb.KV/Put",
-    [LOAD_RANGE] = "/etcdserverpb.KV/Range",
-    [LOAD_LIST] = "/etcdserverpb.KV/Range",
-    [LOAD_TXN] = "/etcdserverpb.KV/Txn",
-};
-
-static ssize_t read_request(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,
-                            nghttp2_data_source *source, void *arg)
-{
-    struct client *c = source->ptr;
-    size_t left = c->request.len - c->sent, n = left < len ? left : len;
-
-    memcpy(buf, c->request.data + c->sent, n);
-    c->sent += n;
-    if (c->sent == c->request.len)
-        *flags |= NGHTTP2_DATA_FLAG_EOF;
-    return (ssize_t)n;
-}
-
-static nghttp2_nv header(const char *name, const char *value)
-{
-    return (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, strlen(name), strlen(value),
-                        NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE};
-}
-
-static void start_request(struct client *c)
-{
-    struct load_run *r = c->run;
-    nghttp2_nv headers[] = {
-        header(":method", "POST"), header(":scheme", "http"), header(":path", paths[r->o->op]),
-        header(":authority", r->authority), header("content-type", "application/grpc"), header("te", "trailers"),
-    };
-    nghttp2_data_provider provider = {{.ptr = c}, read_request};
-
-    if (r->stopping || (r->o->count != 0 && r->started >= r->o->count))
-        return;
-    bytes_reset(&c->request);
-    bytes_u8(&c->request, 0);
-    bytes_u32(&c->request, 0);
-    encode_request(r, &c->request);
-    if (bytes_status(&c->request) < 0) {
-        r->broken = true;
-        return;
-    }
-    put_be32(c->request.data + 1, (uint32_t)(c->request.len - 5));
-    c->sent = 0;
-    c->answer_bytes = 0;
-    c->status = LOAD_NO_STATUS;
-    c->begin_ns = load_now_ns();
-    if (nghttp2_submit_request(c->conn->session, NULL, headers, sizeof(headers) / sizeof(headers[0]), &provider, c) < 0)
-        r->broken = true;
-    r->started++;
-    r->flying++;
-}
-
-/* ---- nghttp2's callbacks ---- */
-
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_len,
-                     const uint8_t *value, size_t value_len, uint8_t flags, void *arg)
-{
-    struct client *c = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    char text[8] = {0};
-
-    if (c == NULL || name_len != 11 || memcmp(name, "grpc-status", 11) != 0 || value_len >= sizeof(text))
-        return 0;
-    memcpy(text, value, value_len);
-    c->status = (unsigned)atoi(text) < LOAD_NO_STATUS ? (unsigned)atoi(text) : LOAD_NO_STATUS;
-    return 0;
-}
-
-static int on_data(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t len, void *arg)
-{
-    struct client *c = nghttp2_session_get_stream_user_data(session, id);
-
-    if (c != NULL)
-        c->answer_bytes += len;
-    return 0;
-}
-
-static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error, void *arg)
-{
-    struct client *c = nghttp2_session_get_stream_user_data(session, id);
-    struct load_run *r;
-
-    if (c == NULL)
-        return 0;
-    r = c->run;
-    r->flying--;
-    if (r->measuring && (r->measure_ns <= c->begin_ns || r->o->count != 0))
-        load_record(r->figures, c->status == 0 && c->answer_bytes < 5 ? LOAD_NO_STATUS : c->status,
-                    load_now_ns() - c->begin_ns, c->answer_bytes);
-    start_request(c);
-    return 0;
-}
-
-/* ---- connections ---- */
-
-static int connect_to(const struct load_options *o)
+static int connect_to(const struct load_endpoint *e)
 {
     struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *list, *ai;
-    int rc = getaddrinfo(o->host, o->port, &hints, &list), fd = -1, one = 1;
+    int rc = getaddrinfo(e->host, e->port, &hints, &list), fd = -1, one = 1;
 
     if (rc != 0)
-        return fail(o->host, gai_strerror(rc));
+        return load_fail(e->host, gai_strerror(rc));
     for (ai = list; ai != NULL && fd < 0; ai = ai->ai_next) {
         fd = socket(ai->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
         if (fd >= 0 && connect(fd, ai->ai_addr, ai->ai_addrlen) < 0) {
@@ -221,227 +38,97 @@ static int connect_to(const struct load_options *o)
     }
     freeaddrinfo(list);
     if (fd < 0)
-        return fail(o->host, strerror(errno));
+        return load_fail(e->host, strerror(errno));
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
     return fd;
 }
 
-static int open_session(struct connection *c, nghttp2_session_callbacks *callbacks)
+int load_line_open(struct load_line *l, const struct load_endpoint *e, int epoll_fd,
+                   struct nghttp2_session_callbacks *callbacks, void *owner)
 {
+    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = l};
     nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, WINDOW_BYTES},
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
     };
 
-    if (nghttp2_session_client_new(&c->session, callbacks, c) < 0 ||
-        nghttp2_submit_settings(c->session, NGHTTP2_FLAG_NONE, settings, 2) < 0 ||
-        nghttp2_session_set_local_window_size(c->session, NGHTTP2_FLAG_NONE, 0, WINDOW_BYTES) < 0)
-        return fail("nghttp2", "no memory");
+    snprintf(l->authority, sizeof(l->authority), "%.255s:%.15s", e->host, e->port);
+    l->epoll_fd = epoll_fd;
+    l->fd = connect_to(e);
+    if (l->fd < 0)
+        return -1;
+    if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, l->fd, &ev) < 0)
+        return load_fail("epoll", strerror(errno));
+    if (nghttp2_session_client_new(&l->session, callbacks, owner) < 0 ||
+        nghttp2_submit_settings(l->session, NGHTTP2_FLAG_NONE, settings, 2) < 0 ||
+        nghttp2_session_set_local_window_size(l->session, NGHTTP2_FLAG_NONE, 0, WINDOW_BYTES) < 0)
+        return load_fail("nghttp2", "no memory");
     return 0;
 }
 
-static int open_connection(struct load_run *r, struct connection *c, nghttp2_session_callbacks *callbacks)
+void load_line_close(struct load_line *l)
 {
-    struct epoll_event ev = {.events = EPOLLIN, .data.ptr = c};
-
-    c->run = r;
-    c->fd = connect_to(r->o);
-    if (c->fd < 0)
-        return -1;
-    if (epoll_ctl(r->epoll_fd, EPOLL_CTL_ADD, c->fd, &ev) < 0)
-        return fail("epoll", strerror(errno));
-    return open_session(c, callbacks);
+    nghttp2_session_del(l->session);
+    if (l->fd >= 0)
+        close(l->fd);
+    bytes_fini(&l->out);
 }
 
-static int want_write(struct connection *c, bool want)
+static int want_write(struct load_line *l, bool want)
 {
-    struct epoll_event ev = {.events = want ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.ptr = c};
+    struct epoll_event ev = {.events = want ? EPOLLIN | EPOLLOUT : EPOLLIN, .data.ptr = l};
 
-    if (want == c->wants_write)
+    if (want == l->wants_write)
         return 0;
-    c->wants_write = want;
-    return epoll_ctl(c->run->epoll_fd, EPOLL_CTL_MOD, c->fd, &ev) < 0 ? fail("epoll", strerror(errno)) : 0;
+    l->wants_write = want;
+    return epoll_ctl(l->epoll_fd, EPOLL_CTL_MOD, l->fd, &ev) < 0 ? load_fail("epoll", strerror(errno)) : 0;
 }
 
-static int flush_connection(struct connection *c)
+int load_line_flush(struct load_line *l)
 {
     for (;;) {
         const uint8_t *data;
         ssize_t n = 0;
 
-        while (c->out.len < OUT_BYTES && (n = nghttp2_session_mem_send(c->session, &data)) > 0)
-            bytes_raw(&c->out, data, (size_t)n);
+        while (l->out.len < OUT_BYTES && (n = nghttp2_session_mem_send(l->session, &data)) > 0)
+            bytes_raw(&l->out, data, (size_t)n);
         if (n < 0)
-            return fail("nghttp2", nghttp2_strerror((int)n));
-        if (c->out.len == 0)
-            return want_write(c, false);
-        n = send(c->fd, c->out.data + c->out_at, c->out.len - c->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
+            return load_fail("nghttp2", nghttp2_strerror((int)n));
+        if (bytes_status(&l->out) < 0)
+            return load_fail("send", "no memory");
+        if (l->out.len == 0)
+            return want_write(l, false);
+        n = send(l->fd, l->out.data + l->out_at, l->out.len - l->out_at, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno == EAGAIN)
-            return want_write(c, true);
+            return want_write(l, true);
         if (n < 0)
-            return fail("send", strerror(errno));
-        c->out_at += (size_t)n;
-        if (c->out_at == c->out.len) {
-            bytes_reset(&c->out);
-            c->out_at = 0;
+            return load_fail("send", strerror(errno));
+        l->out_at += (size_t)n;
+        if (l->out_at == l->out.len) {
+            bytes_reset(&l->out);
+            l->out_at = 0;
         }
     }
 }
 
-static int receive(struct connection *c)
+int load_line_receive(struct load_line *l)
 {
     uint8_t buf[65536];
-    ssize_t n = recv(c->fd, buf, sizeof(buf), MSG_DONTWAIT);
+    ssize_t n = recv(l->fd, buf, sizeof(buf), MSG_DONTWAIT);
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return 0;
     if (n == 0)
-        return fail("recv", "the server closed a connection");
+        return load_fail("recv", "the server closed a connection");
     if (n < 0)
-        return fail("recv", strerror(errno));
-    n = nghttp2_session_mem_recv(c->session, buf, (size_t)n);
-    return n < 0 ? fail("nghttp2", nghttp2_strerror((int)n)) : 0;
+        return load_fail("recv", strerror(errno));
+    n = nghttp2_session_mem_recv(l->session, buf, (size_t)n);
+    return n < 0 ? load_fail("nghttp2", nghttp2_strerror((int)n)) : 0;
 }
 
-/* ---- the run ---- */
-
-static nghttp2_session_callbacks *new_callbacks(void)
+int load_line_event(struct load_line *l, unsigned events)
 {
-    nghttp2_session_callbacks *callbacks;
-
-    if (nghttp2_session_callbacks_new(&callbacks) != 0)
-        return NULL;
-    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header);
-    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data);
-    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close);
-    return callbacks;
-}
-
-int load_run_open(const struct load_options *o, struct load_figures *figures, struct load_run **ret_run)
-{
-    struct load_run *r = calloc(1, sizeof(*r));
-    nghttp2_session_callbacks *callbacks = new_callbacks();
-    int rc = -1;
-
-    if (r == NULL || callbacks == NULL) {
-        fail("start", "no memory");
-        free(r);
-        nghttp2_session_callbacks_del(callbacks);
+    if ((events & ~(unsigned)EPOLLOUT) != 0 && load_line_receive(l) < 0)
         return -1;
-    }
-    *r = (struct load_run){.o = o, .figures = figures, .random = o->seed};
-    r->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-    r->conns = calloc(o->connections, sizeof(*r->conns));
-    r->clients = calloc(o->clients, sizeof(*r->clients));
-    r->key = malloc(o->key_bytes);
-    r->value = malloc(o->value_bytes + 1);
-    if (r->epoll_fd < 0 || r->conns == NULL || r->clients == NULL || r->key == NULL || r->value == NULL) {
-        fail("start", "no memory");
-        goto done;
-    }
-    for (size_t i = 0; i < o->value_bytes; i++)
-        r->value[i] = (uint8_t)next_random(r);
-    snprintf(r->authority, sizeof(r->authority), "%.255s:%.15s", o->host, o->port);
-    for (unsigned i = 0; i < o->connections; i++)
-        r->conns[i].fd = -1;
-    for (unsigned i = 0; i < o->connections; i++)
-        if (open_connection(r, &r->conns[i], callbacks) < 0)
-            goto done;
-    for (unsigned i = 0; i < o->clients; i++)
-        r->clients[i] = (struct client){.run = r, .conn = &r->conns[i % o->connections]};
-    rc = 0;
-done:
-    nghttp2_session_callbacks_del(callbacks);
-    if (rc < 0)
-        load_run_close(r);
-    else
-        *ret_run = r;
-    return rc;
-}
-
-void load_run_close(struct load_run *r)
-{
-    if (r == NULL)
-        return;
-    for (unsigned i = 0; r->conns != NULL && i < r->o->connections; i++) {
-        nghttp2_session_del(r->conns[i].session);
-        if (r->conns[i].fd >= 0)
-            close(r->conns[i].fd);
-        bytes_fini(&r->conns[i].out);
-    }
-    for (unsigned i = 0; r->clients != NULL && i < r->o->clients; i++)
-        bytes_fini(&r->clients[i].request);
-    close(r->epoll_fd);
-    free(r->conns);
-    free(r->clients);
-    free(r->key);
-    free(r->value);
-    free(r);
-}
-
-/* Begins and ends the time in which requests count. */
-static int keep_time(struct load_run *r, uint64_t now_ns)
-{
-    struct load_figures *f = r->figures;
-
-    if (!r->measuring && !r->stopping && now_ns >= r->measure_ns) {
-        r->measuring = true;
-        f->begin_ns = now_ns;
-        if (load_usage_read(r->o->pids, r->o->n_pids, &f->before) < 0)
-            return -1;
-    }
-    if (r->measuring && !r->stopping &&
-        (now_ns >= r->stop_ns || (r->o->count != 0 && r->started >= r->o->count && r->flying == 0))) {
-        r->stopping = true;
-        r->measuring = false;
-        f->end_ns = now_ns;
-        r->stop_ns = now_ns;
-        if (load_usage_read(r->o->pids, r->o->n_pids, &f->after) < 0)
-            return -1;
-    }
-    return 0;
-}
-
-static int turn(struct load_run *r)
-{
-    struct epoll_event events[256];
-    int n = epoll_wait(r->epoll_fd, events, 256, 10);
-
-    if (n < 0 && errno != EINTR)
-        return fail("epoll", strerror(errno));
-    for (int i = 0; i < n; i++) {
-        struct connection *c = events[i].data.ptr;
-
-        if ((events[i].events & ~(unsigned)EPOLLOUT) != 0 && receive(c) < 0)
-            return -1;
-        if (flush_connection(c) < 0)
-            return -1;
-    }
-    return r->broken ? fail("start", "no memory") : 0;
-}
-
-int load_run_go(struct load_run *r)
-{
-    const struct load_options *o = r->o;
-    uint64_t now_ns = load_now_ns();
-
-    r->measure_ns = now_ns + (uint64_t)(o->warm_up_seconds * 1e9);
-    r->stop_ns = o->count != 0 ? UINT64_MAX : r->measure_ns + (uint64_t)(o->seconds * 1e9);
-    if (keep_time(r, now_ns) < 0)
-        return -1;
-    for (unsigned i = 0; i < o->clients; i++)
-        start_request(&r->clients[i]);
-    for (unsigned i = 0; i < o->connections; i++)
-        if (flush_connection(&r->conns[i]) < 0)
-            return -1;
-    while (!r->stopping || r->flying > 0) {
-        if (turn(r) < 0)
-            return -1;
-        now_ns = load_now_ns();
-        if (keep_time(r, now_ns) < 0)
-            return -1;
-        if (r->stopping && now_ns > r->stop_ns + DRAIN_SECONDS * 1000000000ull)
-            return fail("end", "the last answers do not come");
-    }
-    return 0;
+    return load_line_flush(l);
 }

@@ -8,9 +8,11 @@
 #include "tools/load.h"
 
 static const char usage[] =
-    "quorumfs-load --endpoint HOST:PORT [OPTIONS] - load on an etcd v3 server, over gRPC without TLS\n"
+    "quorumfs-load --endpoint HOST:PORT [--endpoint ...] [OPTIONS] - load on an etcd v3 server, over gRPC without TLS\n"
     "\n"
     "  --op put|range|list|txn   what to ask (put); list is a range over all keys of the benchmark\n"
+    "  --op watch                a watcher on its own key for each client, a stream for each connection; then each key\n"
+    "                            is put, at most 100 at a time, and every watcher has to see its own event\n"
     "  --clients N               requests under way at a time (1)\n"
     "  --connections N           shared by the clients (1)\n"
     "  --duration SECONDS        of measuring (5), after --warm-up SECONDS (1)\n"
@@ -79,24 +81,28 @@ static int take_seconds(const char *text, double *ret_seconds)
 
 static int take_endpoint(const char *text, struct load_options *o)
 {
+    struct load_endpoint *e = &o->endpoints[o->n_endpoints];
     const char *colon;
 
+    if (o->n_endpoints == LOAD_MAX_ENDPOINTS)
+        return complain("too many endpoints", text);
     if (strncmp(text, "http://", 7) == 0)
         text += 7;
     colon = strrchr(text, ':');
-    if (colon == NULL || colon == text || (size_t)(colon - text) >= sizeof(o->host) || strlen(colon + 1) >= sizeof(o->port))
+    if (colon == NULL || colon == text || (size_t)(colon - text) >= sizeof(e->host) || strlen(colon + 1) >= sizeof(e->port))
         return complain("an endpoint is HOST:PORT", text);
     if (*text == '[' && colon[-1] == ']')
-        snprintf(o->host, sizeof(o->host), "%.*s", (int)(colon - text) - 2, text + 1);
+        snprintf(e->host, sizeof(e->host), "%.*s", (int)(colon - text) - 2, text + 1);
     else
-        snprintf(o->host, sizeof(o->host), "%.*s", (int)(colon - text), text);
-    snprintf(o->port, sizeof(o->port), "%s", colon + 1);
+        snprintf(e->host, sizeof(e->host), "%.*s", (int)(colon - text), text);
+    snprintf(e->port, sizeof(e->port), "%s", colon + 1);
+    o->n_endpoints++;
     return 0;
 }
 
 static int take_op(const char *text, struct load_options *o)
 {
-    static const char *const names[] = {"put", "range", "list", "txn"};
+    static const char *const names[] = {"put", "range", "list", "txn", "watch"};
 
     for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
         if (strcmp(text, names[i]) == 0) {
@@ -199,7 +205,7 @@ static int parse(int argc, char **argv, struct load_options *o)
     }
     if (optind != argc)
         return complain("what is this", argv[optind]);
-    if (o->port[0] == '\0')
+    if (o->n_endpoints == 0)
         return complain("--endpoint", "is missing");
     if (strpbrk(o->label, "\"\\") != NULL)
         return complain("a label has no quotes", o->label);
@@ -226,7 +232,13 @@ int main(int argc, char **argv)
     if (rc < 0)
         return 1;
     figures = calloc(1, sizeof(*figures));
-    if (figures != NULL && load_run_open(&o, figures, &run) == 0 && load_run_go(run) == 0) {
+    if (figures == NULL)
+        return 1;
+    if (o.op == LOAD_WATCH)
+        rc = load_watch(&o, figures);
+    else if (load_run_open(&o, figures, &run) < 0 || load_run_go(run) < 0)
+        rc = -1;
+    if (rc == 0) {
         load_report(&o, figures);
         clean = figures->done[0] != 0;
         for (unsigned s = 1; s < LOAD_STATUSES; s++)
