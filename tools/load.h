@@ -38,6 +38,7 @@ struct load_options {
     uint64_t seed;
     int pids[LOAD_MAX_PIDS]; /* the server's processes */
     size_t n_pids;
+    const char *disk;        /* a file or directory on the disk to be watched; NULL: none */
 };
 
 /* ---- load_figures.c ---- */
@@ -50,7 +51,8 @@ struct load_usage {
     double cpu_seconds;
     uint64_t rss_bytes;  /* with mapped files, which several processes share */
     uint64_t anon_bytes; /* memory of their own */
-    uint64_t written_bytes;
+    uint64_t written_bytes; /* by the disk, whoever wrote it; of the processes' own count Linux is generous: a folio */
+    uint64_t flushes;       /* of the disk's cache */
 };
 
 struct load_figures {
@@ -64,8 +66,8 @@ struct load_figures {
 uint64_t load_now_ns(void);
 void load_record(struct load_figures *f, unsigned status, uint64_t latency_ns, size_t answer_bytes);
 uint64_t load_percentile_ns(const struct load_figures *f, double fraction);
-/* The sum over the processes, from /proc. */
-int load_usage_read(const int *pids, size_t n, struct load_usage *ret_usage);
+/* The sum over the processes, from /proc, and the disk's counters. */
+int load_usage_read(const struct load_options *o, struct load_usage *ret_usage);
 void load_report(const struct load_options *o, const struct load_figures *f);
 
 /* ---- load_line.c: one connection of gRPC ---- */

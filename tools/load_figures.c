@@ -2,6 +2,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -60,14 +62,11 @@ uint64_t load_percentile_ns(const struct load_figures *f, double fraction)
     return f->max_ns;
 }
 
-static int read_proc(int pid, const char *name, char *text, size_t size)
+static int read_text(const char *path, char *text, size_t size)
 {
-    char path[64];
-    FILE *f;
+    FILE *f = fopen(path, "r");
     size_t n;
 
-    snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
-    f = fopen(path, "r");
     if (f == NULL) {
         fprintf(stderr, "quorumfs-load: %s: %s\n", path, strerror(errno));
         return -1;
@@ -78,31 +77,63 @@ static int read_proc(int pid, const char *name, char *text, size_t size)
     return 0;
 }
 
-int load_usage_read(const int *pids, size_t n, struct load_usage *ret_usage)
+static int read_proc(int pid, const char *name, char *text, size_t size)
+{
+    char path[64];
+
+    snprintf(path, sizeof(path), "/proc/%d/%s", pid, name);
+    return read_text(path, text, size);
+}
+
+static int add_process(int pid, struct load_usage *u)
+{
+    char text[4096], *p;
+    unsigned long user = 0, system = 0, resident = 0;
+    unsigned long long anon = 0;
+
+    if (read_proc(pid, "stat", text, sizeof(text)) < 0)
+        return -1;
+    p = strrchr(text, ')'); /* the program's name may hold anything */
+    if (p == NULL || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+        return -1;
+    if (read_proc(pid, "statm", text, sizeof(text)) < 0 || sscanf(text, "%*u %lu", &resident) != 1)
+        return -1;
+    if (read_proc(pid, "status", text, sizeof(text)) == 0 && (p = strstr(text, "\nRssAnon:")) != NULL)
+        sscanf(p, "\nRssAnon: %llu", &anon);
+    u->cpu_seconds += (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
+    u->rss_bytes += resident * (uint64_t)sysconf(_SC_PAGESIZE);
+    u->anon_bytes += anon * 1024;
+    return 0;
+}
+
+/* Field 7 of a block device's statistics is sectors written, field 16 its flushes. */
+static int read_disk(const char *path, struct load_usage *u)
+{
+    char name[64], text[1024];
+    struct stat st;
+    unsigned long long sectors = 0, flushes = 0;
+
+    if (stat(path, &st) < 0)
+        return load_fail(path, strerror(errno));
+    snprintf(name, sizeof(name), "/sys/dev/block/%u:%u/stat", major(st.st_dev), minor(st.st_dev));
+    if (read_text(name, text, sizeof(text)) < 0)
+        return -1;
+    if (sscanf(text, "%*u %*u %*u %*u %*u %*u %llu %*u %*u %*u %*u %*u %*u %*u %*u %llu", &sectors, &flushes) < 1)
+        return load_fail(name, "cannot be read");
+    u->written_bytes = sectors * 512;
+    u->flushes = flushes;
+    return 0;
+}
+
+int load_usage_read(const struct load_options *o, struct load_usage *ret_usage)
 {
     struct load_usage u = {0};
 
-    for (size_t i = 0; i < n; i++) {
-        char text[2048], *p;
-        unsigned long user = 0, system = 0, resident = 0;
-        unsigned long long written = 0, anon = 0;
-
-        if (read_proc(pids[i], "stat", text, sizeof(text)) < 0)
+    for (size_t i = 0; i < o->n_pids; i++)
+        if (add_process(o->pids[i], &u) < 0)
             return -1;
-        p = strrchr(text, ')'); /* the program's name may hold anything */
-        if (p == NULL || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
-            return -1;
-        if (read_proc(pids[i], "statm", text, sizeof(text)) < 0 || sscanf(text, "%*u %lu", &resident) != 1)
-            return -1;
-        if (read_proc(pids[i], "status", text, sizeof(text)) == 0 && (p = strstr(text, "\nRssAnon:")) != NULL)
-            sscanf(p, "\nRssAnon: %llu", &anon);
-        if (read_proc(pids[i], "io", text, sizeof(text)) == 0 && (p = strstr(text, "\nwrite_bytes:")) != NULL)
-            sscanf(p, "\nwrite_bytes: %llu", &written);
-        u.cpu_seconds += (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
-        u.rss_bytes += resident * (uint64_t)sysconf(_SC_PAGESIZE);
-        u.anon_bytes += anon * 1024;
-        u.written_bytes += written;
-    }
+    if (o->disk != NULL && read_disk(o->disk, &u) < 0)
+        return -1;
     *ret_usage = u;
     return 0;
 }
@@ -126,14 +157,16 @@ void load_report(const struct load_options *o, const struct load_figures *f)
     double p99 = (double)load_percentile_ns(f, 0.99) / 1e6;
     double cpu_us = (f->after.cpu_seconds - f->before.cpu_seconds) * 1e6 * per_op;
     double written = (double)(f->after.written_bytes - f->before.written_bytes) * per_op;
+    double flushes = (double)(f->after.flushes - f->before.flushes) * per_op;
     const char *reads = o->op == LOAD_RANGE || o->op == LOAD_LIST ? o->serializable ? " serializable" : " linearizable" : "";
 
     if (!o->json_only) {
         printf("%-14s %s%s, %u clients, %u connections: %.0f/s  p50 %.2f ms  p99 %.2f ms", o->label, op_names[o->op],
                reads, o->clients, o->connections, rate, p50, p99);
         if (o->n_pids != 0)
-            printf("  cpu %.1f us/op  memory %.1f MB  %.0f bytes/op written", cpu_us,
-                   (double)f->after.anon_bytes / 1e6, written);
+            printf("  cpu %.1f us/op  memory %.1f MB", cpu_us, (double)f->after.anon_bytes / 1e6);
+        if (o->disk != NULL)
+            printf("  %.0f bytes/op written, %.2f flushes/op", written, flushes);
         for (unsigned s = 1; s < LOAD_STATUSES; s++)
             if (f->done[s] != 0)
                 printf("  %s%u: %" PRIu64, s == LOAD_NO_STATUS ? "no status, " : "grpc-status ", s, f->done[s]);
@@ -142,8 +175,8 @@ void load_report(const struct load_options *o, const struct load_figures *f)
     printf("{\"label\":\"%s\",\"op\":\"%s\",\"serializable\":%s,\"clients\":%u,\"connections\":%u,\"key_bytes\":%zu,"
            "\"value_bytes\":%zu,\"seconds\":%.3f,\"ok\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"ops_per_s\":%.1f,"
            "\"p50_ms\":%.4f,\"p90_ms\":%.4f,\"p99_ms\":%.4f,\"max_ms\":%.4f,\"cpu_us_per_op\":%.2f,\"rss_bytes\":%" PRIu64
-           ",\"anon_bytes\":%" PRIu64 ",\"written_bytes_per_op\":%.1f,\"answer_bytes\":%" PRIu64 "}\n",
+           ",\"anon_bytes\":%" PRIu64 ",\"written_bytes_per_op\":%.1f,\"flushes_per_op\":%.3f,\"answer_bytes\":%" PRIu64 "}\n",
            o->label, op_names[o->op], o->serializable ? "true" : "false", o->clients, o->connections, o->key_bytes,
            o->value_bytes, seconds, f->done[0], count_errors(f), rate, p50, (double)load_percentile_ns(f, 0.9) / 1e6,
-           p99, (double)f->max_ns / 1e6, cpu_us, f->after.rss_bytes, f->after.anon_bytes, written, f->answer_bytes);
+           p99, (double)f->max_ns / 1e6, cpu_us, f->after.rss_bytes, f->after.anon_bytes, written, flushes, f->answer_bytes);
 }

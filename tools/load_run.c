@@ -260,7 +260,7 @@ static int keep_time(struct load_run *r, uint64_t now_ns)
     if (!r->measuring && !r->stopping && now_ns >= r->measure_ns) {
         r->measuring = true;
         f->begin_ns = now_ns;
-        if (load_usage_read(r->o->pids, r->o->n_pids, &f->before) < 0)
+        if (load_usage_read(r->o, &f->before) < 0)
             return -1;
     }
     if (r->measuring && !r->stopping &&
@@ -269,7 +269,7 @@ static int keep_time(struct load_run *r, uint64_t now_ns)
         r->measuring = false;
         f->end_ns = now_ns;
         r->stop_ns = now_ns;
-        if (load_usage_read(r->o->pids, r->o->n_pids, &f->after) < 0)
+        if (load_usage_read(r->o, &f->after) < 0)
             return -1;
     }
     return 0;

@@ -322,8 +322,8 @@ static int measure(struct watch_run *r)
     struct load_usage before, created;
     uint64_t begin_ns = load_now_ns(), created_ns;
 
-    if (load_usage_read(o->pids, o->n_pids, &before) < 0 || create_watchers(r) < 0 ||
-        run_until(r, &r->created, "watchers created") < 0 || load_usage_read(o->pids, o->n_pids, &created) < 0)
+    if (load_usage_read(o, &before) < 0 || create_watchers(r) < 0 ||
+        run_until(r, &r->created, "watchers created") < 0 || load_usage_read(o, &created) < 0)
         return -1;
     created_ns = load_now_ns();
     if (!o->json_only)
@@ -345,7 +345,7 @@ static int measure(struct watch_run *r)
         run_until(r, &r->events, "events") < 0)
         return -1;
     r->figures->end_ns = load_now_ns();
-    return load_usage_read(o->pids, o->n_pids, &r->figures->after);
+    return load_usage_read(o, &r->figures->after);
 }
 
 int load_watch(const struct load_options *o, struct load_figures *figures)

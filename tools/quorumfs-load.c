@@ -20,13 +20,14 @@ static const char usage[] =
     "  --key-size N --value-size N   bytes (32, 256)\n"
     "  --keys N                  chosen at random from so many (10000), with --seed N; --sequential: in order\n"
     "  --serializable            for reads\n"
-    "  --pid N[,N...]            the server's processes, for CPU, memory and bytes written\n"
+    "  --pid N[,N...]            the server's processes, for CPU and memory\n"
+    "  --disk PATH               a file on the disk whose writes and flushes are counted, whoever makes them\n"
     "  --label TEXT  --json      what to call it; only the line for machines\n"
     "\n"
     "Only an answer with grpc-status 0 counts. Exit status 1 if any request failed or none succeeded.\n";
 
 enum { OPT_ENDPOINT = 256, OPT_OP, OPT_CLIENTS, OPT_CONNECTIONS, OPT_DURATION, OPT_WARM_UP, OPT_COUNT, OPT_KEY_SIZE,
-       OPT_VALUE_SIZE, OPT_KEYS, OPT_SEED, OPT_SEQUENTIAL, OPT_SERIALIZABLE, OPT_PID, OPT_LABEL, OPT_JSON, OPT_HELP };
+       OPT_VALUE_SIZE, OPT_KEYS, OPT_SEED, OPT_SEQUENTIAL, OPT_SERIALIZABLE, OPT_PID, OPT_DISK, OPT_LABEL, OPT_JSON, OPT_HELP };
 
 static const struct option long_options[] = {
     {"endpoint", required_argument, NULL, OPT_ENDPOINT},
@@ -43,6 +44,7 @@ static const struct option long_options[] = {
     {"sequential", no_argument, NULL, OPT_SEQUENTIAL},
     {"serializable", no_argument, NULL, OPT_SERIALIZABLE},
     {"pid", required_argument, NULL, OPT_PID},
+    {"disk", required_argument, NULL, OPT_DISK},
     {"label", required_argument, NULL, OPT_LABEL},
     {"json", no_argument, NULL, OPT_JSON},
     {"help", no_argument, NULL, OPT_HELP},
@@ -179,6 +181,9 @@ static int take_option(int id, const char *arg, struct load_options *o)
         return 0;
     case OPT_SERIALIZABLE:
         o->serializable = true;
+        return 0;
+    case OPT_DISK:
+        o->disk = arg;
         return 0;
     case OPT_LABEL:
         o->label = arg;
