@@ -1,7 +1,7 @@
 /* kv.c - etcdserverpb.KV: writes go to the node as they came in, reads come out of the map.
  *
- * A linearizable Range waits for a barrier and then reads; barriers that wait together share one round (client.h). What can be long is
- * read and encoded in a worker thread, so that the loop goes on. */
+ * A linearizable Range waits for a barrier and then reads; barriers that wait together share one round (client.h).
+ * What can be long is read and encoded in a worker thread, so that the loop goes on. */
 #include "proto/command.h"
 #include "sidecar/app.h"
 

@@ -1,8 +1,8 @@
 /* watch_jobs.c - those that lag catch up: single keys along their chain, ranges by one shared sweep over the log.
  *
- * One job is under way at a time, in a worker thread, since reading old rows may wait for the disk. The sweep
- * goes up through the log from the smallest cursor of those on it; a range that lags joins as soon as its
- * cursor is not behind the sweep, at the latest when the sweep has reached the end and begins anew. So one pass serves them all. */
+ * One job is under way at a time, in a worker thread, since reading old rows may wait for the disk. The sweep goes up
+ * through the log from the smallest cursor of those on it; a range that lags joins as soon as its cursor is not behind
+ * the sweep, at the latest when the sweep has reached the end and begins anew. So one pass serves them all. */
 #include "sidecar/watch.h"
 
 #include <errno.h>
