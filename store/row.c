@@ -2,7 +2,7 @@
 
 #include <errno.h>
 
-/* Which optional fields a row has, in this order. An unknown bit is damage: fields that later versions
+/* Which optional fields a row has; the frequent ones first, so that one byte says it. An unknown bit is damage: fields that later versions
  * add go into the extension, which has a length. */
 enum present {
     HAS_PREV = 1,
@@ -11,9 +11,9 @@ enum present {
     HAS_SESSION = 8,
     HAS_ORIGIN = 16,
     HAS_ATTRS = 32,
-    HAS_SKIP = 64,
-    HAS_VALUE_REF = 128,
-    HAS_INLINE = 256,
+    HAS_INLINE = 64,
+    HAS_SKIP = 128,
+    HAS_VALUE_REF = 256,
     HAS_EXTENSION = 512,
     HAS_KNOWN = 1023,
 };
