@@ -58,6 +58,11 @@ void socket_conn_dirty(struct socket_conn *c)
 
 /* ---- out ---- */
 
+static size_t unsent(const struct socket_conn *c)
+{
+    return c->out.len + c->busy.len;
+}
+
 void socket_conn_send(struct socket_conn *c, uint8_t type, uint64_t tag, struct slice payload)
 {
     if (c->closing || c->doomed)
@@ -68,15 +73,23 @@ void socket_conn_send(struct socket_conn *c, uint8_t type, uint64_t tag, struct 
         log_warn(c->s->o.logger, "a front end does not read its answers: disconnected");
         c->doomed = true;
     }
+    if (!c->paused && unsent(c) > SOCKET_OUT_PAUSE_BYTES) {
+        c->paused = true;
+        uv_read_stop((uv_stream_t *)&c->pipe);
+    }
     socket_conn_dirty(c);
 }
 
-static size_t unsent(const struct socket_conn *c)
-{
-    return c->out.len + c->busy.len;
-}
-
 static int start_reading(struct socket_conn *c);
+
+/* Reads on, if it had stopped and there is room again. */
+static int resume(struct socket_conn *c)
+{
+    if (!c->paused || unsent(c) >= SOCKET_OUT_PAUSE_BYTES || c->s->stopped)
+        return 0;
+    c->paused = false;
+    return start_reading(c);
+}
 
 static void on_written(uv_write_t *w, int status)
 {
@@ -92,12 +105,9 @@ static void on_written(uv_write_t *w, int status)
         socket_conn_close(c);
         return;
     }
-    if (c->paused && unsent(c) < SOCKET_OUT_PAUSE_BYTES && !c->s->stopped) {
-        c->paused = false;
-        if (start_reading(c) < 0) {
-            socket_conn_close(c);
-            return;
-        }
+    if (resume(c) < 0) {
+        socket_conn_close(c);
+        return;
     }
     if (c->out.len != 0 || c->notice || c->leader || c->last_words)
         socket_conn_dirty(c);
@@ -117,7 +127,7 @@ static int flush(struct socket_conn *c)
         if (c->out.cap > 4 * SOCKET_OUT_PAUSE_BYTES)
             bytes_fini(&c->out);
         bytes_reset(&c->out);
-        return 0;
+        return resume(c) < 0 ? -1 : 0;
     }
     c->busy = c->out;
     c->out = spare;
@@ -125,10 +135,6 @@ static int flush(struct socket_conn *c)
     if (uv_write(&c->write, (uv_stream_t *)&c->pipe, &buf, 1, on_written) < 0)
         return -1;
     c->writing = true;
-    if (!c->paused && unsent(c) > SOCKET_OUT_PAUSE_BYTES) {
-        c->paused = true;
-        uv_read_stop((uv_stream_t *)&c->pipe);
-    }
     return 0;
 }
 
