@@ -366,6 +366,22 @@ int64_t client_status(struct client *c, uint64_t deadline_ms, client_status_fn f
     return submit(c, r, STATUS_OK);
 }
 
+void *client_proposer(const struct client *c, uint64_t session, uint64_t sequence)
+{
+    for (uint64_t busy = c->busy_lanes; busy != 0; busy &= busy - 1) {
+        const struct lane *l = &c->lanes[__builtin_ctzll(busy)];
+
+        if (l->session == session && l->sequence + 1 == sequence && l->request != NULL)
+            return l->request->arg;
+    }
+    return NULL;
+}
+
+int client_result(uint16_t kind, const struct client_answer *answer, struct arena *arena, struct result *ret_result)
+{
+    return result_decode(kind, answer->body, arena, ret_result);
+}
+
 /* A number of the lane may or may not be used when its request ends like this: the session ends with it. */
 static void leave_lane(struct client *c, struct request *r, uint16_t status)
 {

@@ -18,6 +18,7 @@
 #ifndef RAFT_CLIENT_H
 #define RAFT_CLIENT_H
 
+#include "base/arena.h"
 #include "base/slice.h"
 #include "base/status.h"
 #include "store/command.h"
@@ -89,6 +90,11 @@ int64_t client_propose_raw(struct client *c, uint16_t kind, struct slice user, s
                            uint64_t deadline_ms, client_answer_fn fn, void *arg);
 int64_t client_barrier(struct client *c, uint64_t deadline_ms, client_barrier_fn fn, void *arg);
 int64_t client_status(struct client *c, uint64_t deadline_ms, client_status_fn fn, void *arg);
+/* Whose proposal has that number of that session and has not been answered yet: its arg; NULL if nobody's. For owners that meet
+ * their own change in the store before the answer. */
+void *client_proposer(const struct client *c, uint64_t session, uint64_t sequence);
+/* The result that an answer with STATUS_OK carries, to a command of that kind. -EBADMSG, -ENOMEM. */
+int client_result(uint16_t kind, const struct client_answer *answer, struct arena *arena, struct result *ret_result);
 /* The callback will not come. The command may take effect all the same. */
 void client_cancel(struct client *c, int64_t ticket);
 

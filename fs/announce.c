@@ -1,0 +1,146 @@
+#include "fs/announce.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#define TABLE_SIZE 65536
+
+static struct dirty **slot_of(const struct announce *a, const struct inode *dir, struct slice name)
+{
+    uint64_t h = dir->id * 0x9e3779b97f4a7c15ULL;
+
+    for (size_t i = 0; i < name.len; i++)
+        h = (h ^ name.data[i]) * 0x100000001b3ULL;
+    h ^= h >> 29;
+    return &a->table[h & (a->size - 1)];
+}
+
+int announce_init(struct announce *a)
+{
+    *a = (struct announce){.size = TABLE_SIZE};
+    list_init(&a->queue);
+    a->table = calloc(TABLE_SIZE, sizeof(struct dirty *));
+    return a->table != NULL ? 0 : -ENOMEM;
+}
+
+void announce_fini(struct announce *a, struct inode_table *t)
+{
+    if (a->table == NULL)
+        return;
+    while (!list_empty(&a->queue))
+        announce_drop(a, t, LIST_ITEM(a->queue.next, struct dirty, queue));
+    free(a->table);
+    a->table = NULL;
+}
+
+struct dirty *announce_find(const struct announce *a, const struct inode *dir, struct slice name)
+{
+    struct dirty *d = *slot_of(a, dir, name);
+
+    while (d != NULL && (d->dir != dir || !slice_equal(d->name, name)))
+        d = d->next;
+    return d;
+}
+
+static void take_node(struct dirty *d, const struct seen *told)
+{
+    d->told = *told;
+    if (d->told.node != NULL) {
+        inode_hold(d->told.node);
+        d->told.node->shown = d;
+    }
+}
+
+static void leave_node(struct inode_table *t, struct dirty *d)
+{
+    struct inode *node = d->told.node;
+
+    d->told.node = NULL;
+    if (node == NULL)
+        return;
+    if (node->shown == d)
+        node->shown = NULL;
+    inode_release(t, node);
+}
+
+struct dirty *announce_add(struct announce *a, struct inode *dir, struct slice name, const struct seen *told)
+{
+    struct dirty *d, **slot = slot_of(a, dir, name);
+    uint8_t *copy;
+
+    if (a->count >= ANNOUNCE_MAX_NAMES)
+        return NULL;
+    d = calloc(1, sizeof(*d));
+    copy = malloc(name.len + 1);
+    if (d == NULL || copy == NULL) {
+        free(d);
+        free(copy);
+        return NULL;
+    }
+    memcpy(copy, name.data, name.len);
+    copy[name.len] = 0;
+    d->name = slice_make(copy, name.len);
+    d->dir = dir;
+    inode_hold(dir);
+    take_node(d, told);
+    d->next = *slot;
+    *slot = d;
+    list_push_back(&a->queue, &d->queue);
+    a->count++;
+    dir->n_dirty++;
+    return d;
+}
+
+void announce_tell(struct announce *a, struct inode_table *t, struct dirty *d, const struct seen *told)
+{
+    struct inode *keep = told->node;
+
+    if (keep != NULL)
+        inode_hold(keep);
+    leave_node(t, d);
+    take_node(d, told);
+    if (keep != NULL)
+        inode_release(t, keep);
+}
+
+void announce_drop(struct announce *a, struct inode_table *t, struct dirty *d)
+{
+    struct dirty **at = slot_of(a, d->dir, d->name);
+
+    while (*at != d)
+        at = &(*at)->next;
+    *at = d->next;
+    list_remove(&d->queue);
+    a->count--;
+    d->dir->n_dirty--;
+    leave_node(t, d);
+    inode_release(t, d->dir);
+    free((void *)d->name.data);
+    free(d);
+}
+
+void announce_later(struct announce *a, struct dirty *d, uint64_t not_before_ms)
+{
+    list_remove(&d->queue);
+    list_push_back(&a->queue, &d->queue);
+    d->not_before_ms = not_before_ms;
+}
+
+bool seen_same(const struct seen *a, const struct seen *b)
+{
+    if (a->type != b->type)
+        return false;
+    if (a->type == 0)
+        return true;
+    if (a->node != NULL && b->node != NULL)
+        return a->node == b->node;
+    if (a->type == S_IFDIR && (a->implicit || b->implicit))
+        return true; /* such a directory is its place */
+    return a->ino == b->ino;
+}
+
+bool announce_has_below(const struct announce *a, const struct inode *dir)
+{
+    return dir->n_dirty != 0;
+}

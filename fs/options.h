@@ -1,0 +1,36 @@
+/* options.h - the command line of a mount. docs/man/quorumfs.1 has the list.
+ *
+ * Process: quorumfs.
+ * Thread:  main, before anything else.
+ * Errors:  -EINVAL with a text that says what is wrong; -ENOMEM.
+ * Memory:  strings are copies of the options' own.
+ * Units:   milliseconds, bytes. */
+#ifndef FS_OPTIONS_H
+#define FS_OPTIONS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/logger.h"
+
+struct options {
+    char *mountpoint; /* absolute */
+    char *node;       /* the node's socket */
+    char *prefix;
+    uint64_t timeout_ms;
+    bool allow_other, local_reads, stale_without_quorum, read_only;
+    uid_t uid; /* of keys that have no owner of their own */
+    gid_t gid;
+    mode_t umask;
+    size_t max_file_bytes;
+    enum log_level log_level;
+    bool show_help, show_version;
+};
+
+int options_parse(struct options *o, int argc, char **argv, char *ret_error, size_t error_bytes);
+void options_fini(struct options *o);
+extern const char options_help[];
+
+#endif

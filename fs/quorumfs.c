@@ -1,0 +1,85 @@
+/* quorumfs: mounts the keys of a cluster as files. Three processes: the front end, its helper (fs/echo.h), and, unless a
+ * supervisor started it, a monitor (fs/monitor.h). */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "fs/monitor.h"
+#include "fs/mount.h"
+#include "fs/ready.h"
+
+enum exit_status { EXIT_ENDED = 0, EXIT_BROKE = 1, EXIT_NO_USE = 2, EXIT_MOUNTPOINT = 3 };
+
+/* The mount point as the kernel's list of mounts will show it. */
+static int resolve_mountpoint(struct options *o, const struct logger *log)
+{
+    struct stat st;
+    char *path;
+
+    monitor_detach_dead(o->mountpoint);
+    path = realpath(o->mountpoint, NULL);
+    if (path == NULL || stat(path, &st) < 0 || !S_ISDIR(st.st_mode)) {
+        log_error(log, "%s: %s", o->mountpoint, path == NULL || !S_ISDIR(st.st_mode) ? strerror(path == NULL ? errno : ENOTDIR)
+                                                                                     : strerror(errno));
+        free(path);
+        return -EINVAL;
+    }
+    free(o->mountpoint);
+    o->mountpoint = path;
+    if (access("/dev/fuse", R_OK | W_OK) < 0) {
+        log_error(log, "/dev/fuse: %s", strerror(errno));
+        return -errno;
+    }
+    return 0;
+}
+
+static int run_front_end(void *arg)
+{
+    const struct options *options = arg;
+    struct mount m;
+    int rc = mount_open(&m, options);
+    int status = EXIT_ENDED;
+
+    if (rc == 0)
+        rc = mount_run(&m);
+    if (rc < 0) {
+        log_error(&m.log, "%s: %s", options->mountpoint, strerror(-rc));
+        status = rc == -ENAMETOOLONG || rc == -EPERM ? EXIT_NO_USE : rc == -ENODEV ? EXIT_MOUNTPOINT : EXIT_BROKE;
+    }
+    mount_close(&m);
+    return status;
+}
+
+int main(int argc, char **argv)
+{
+    struct logger log = {LOG_LEVEL_INFO, "quorumfs"};
+    struct options options;
+    char text[512] = "";
+    int status;
+
+    if (argc > 1 && strcmp(argv[1], ECHO_HELPER_ARGUMENT) == 0)
+        return echo_helper_main(argc, argv);
+    if (options_parse(&options, argc, argv, text, sizeof(text)) < 0) {
+        fprintf(stderr, "quorumfs: %s\n", text[0] != 0 ? text : "no memory");
+        options_fini(&options);
+        return EXIT_NO_USE;
+    }
+    log.level = options.log_level;
+    if (options.show_help || options.show_version) {
+        if (options.show_help)
+            fputs(options_help, stdout);
+        else
+            printf("quorumfs %s\n", QUORUMFS_VERSION);
+        status = EXIT_ENDED;
+    } else if (resolve_mountpoint(&options, &log) < 0) {
+        status = EXIT_MOUNTPOINT;
+    } else if (getenv(READY_VARIABLE) != NULL) {
+        status = run_front_end(&options);
+    } else {
+        status = monitor_main(&log, options.mountpoint, run_front_end, &options);
+    }
+    options_fini(&options);
+    return status;
+}
