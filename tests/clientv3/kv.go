@@ -13,6 +13,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"quorumfs.test/e2e/cluster"
@@ -269,6 +270,29 @@ func Unimplemented(t *testing.T, one, three *cluster.Cluster) {
 			(service != "nobody.Knows" && strings.Contains(err.Error(), "unknown method") && !strings.Contains(err.Error(), name)) {
 			t.Errorf("%s: %v", method, err)
 		}
+	}
+}
+
+// Addresses: several URLs at once, IPv6 and host names.
+func Addresses(t *testing.T, one, three *cluster.Cluster) {
+	var urls []string
+	for _, host := range []string{"127.0.0.1", "[::1]", "localhost"} {
+		urls = append(urls, fmt.Sprintf("http://%s:%d", host, cluster.FreePort(t)))
+	}
+	c := cluster.New(t, cluster.Options{Flags: func(n *cluster.Node) []string {
+		return []string{"--listen-client-urls", strings.Join(urls, ",")}
+	}})
+	c.StartAll()
+	for i, url := range urls {
+		client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: cluster.Bound, Logger: zap.NewNop()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		put(t, client, "/address", url)
+		if r := get(t, client, "/address"); len(r.Kvs) != 1 || string(r.Kvs[0].Value) != url || r.Kvs[0].Version != int64(i+1) {
+			t.Errorf("%s: %v", url, r.Kvs)
+		}
+		client.Close()
 	}
 }
 

@@ -39,6 +39,7 @@ func All(t *testing.T) {
 		{"LongList", LongList},
 		{"Errors", Errors},
 		{"Unimplemented", Unimplemented},
+		{"Addresses", Addresses},
 		{"Status", Status},
 		{"HTTP", HTTP},
 		{"Deadline", Deadline},
