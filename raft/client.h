@@ -11,6 +11,7 @@
  * Reconnects by itself (backoff 10 ms to 1 s). While it is away requests wait up to their deadline.
  * A proposal made with CLIENT_RETRY is sent again after a reconnect or an unknown outcome, under the same
  * session and sequence number, until it is answered or its deadline passes: it takes effect at most once.
+ * An answer over SESSION_BODY_MAX_BYTES (store/store.h) is then not kept: status and revision come, the body is empty.
  * One without is never sent twice; a lost connection ends it with TIMEOUT_CONNECTION_LOST.
  * Sessions are lanes: each retried proposal occupies one of CLIENT_LANES sessions until it ends; past that
  * they queue. At most CLIENT_QUEUE_MAX requests wait, then TOO_MANY_REQUESTS at once. Proposals that depend on

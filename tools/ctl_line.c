@@ -122,6 +122,16 @@ static void on_answer(void *arg, const struct client_answer *answer)
     w->error = arena_copy(w->arena, answer->body, &w->body);
 }
 
+/* A repeated command's answer is kept only if it is short (SESSION_BODY_MAX_BYTES), and an answer that was not kept
+ * looks like one that says "nothing": so only what needs no long answer is repeated. */
+static unsigned flags_of(const struct command *cmd)
+{
+    bool short_answer = (cmd->kind == COMMAND_PUT && !cmd->put.prev_kv) ||
+                        (cmd->kind == COMMAND_DELETE_RANGE && !cmd->del.prev_kv);
+
+    return short_answer ? CLIENT_RETRY : 0;
+}
+
 int ctl_propose(struct ctl *c, const struct command *cmd, struct arena *arena, struct result *ret_result)
 {
     struct wait w = {.ctl = c, .arena = arena};
@@ -130,7 +140,7 @@ int ctl_propose(struct ctl *c, const struct command *cmd, struct arena *arena, s
 
     if (status != STATUS_OK)
         return ctl_fail_status(status);
-    if (client_propose(c->client, cmd, CLIENT_RETRY, ctl_deadline(c), on_answer, &w) < 0)
+    if (client_propose(c->client, cmd, flags_of(cmd), ctl_deadline(c), on_answer, &w) < 0)
         return ctl_fail("out of memory");
     if (await(&w) < 0)
         return -1;
