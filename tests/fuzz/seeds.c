@@ -7,8 +7,11 @@
 #include "proto/command.h"
 #include "proto/etcd.h"
 #include "proto/socket.h"
+#include "raft/core.h"
+#include "raft/identity.h"
 #include "raft/log.h"
 #include "raft/message.h"
+#include "raft/peer_frame.h"
 #include "sidecar/grpc_text.h"
 #include "store/row.h"
 #include "tests/crash/disk_memory.h"
@@ -235,6 +238,42 @@ static void seeds_row(struct bytes *b)
     save("row", "log-key", 3, slice_make(key, sizeof(key)));
 }
 
+static void seeds_frame(struct bytes *b)
+{
+    struct peer_hello hello = {1, 1, 7, 1, 2, TEXT("http://127.0.0.1:2380")};
+    struct peer_hello_reply reply = {1, PEER_HELLO_BUSY, 7, 2, TEXT("busy")};
+    struct bytes out;
+
+    bytes_init(&out);
+    peer_hello_encode(&hello, b);
+    peer_frame_encode(&out, PEER_FRAME_HELLO, bytes_slice(b));
+    bytes_reset(b);
+    peer_hello_reply_encode(&reply, b);
+    peer_frame_encode(&out, PEER_FRAME_HELLO_REPLY, bytes_slice(b));
+    bytes_reset(b);
+    peer_frame_encode(&out, PEER_FRAME_PING, bytes_slice(b));
+    save("frame", "verified", 0, bytes_slice(&out));
+    save("frame", "as-they-are", 0x80, bytes_slice(&out));
+    bytes_fini(&out);
+}
+
+static void seeds_text(struct bytes *b)
+{
+    struct identity id = {IDENTITY_FORMAT, 7, 9, "n1"};
+    struct core_member members[2] = {{.id = 1, .address = "http://127.0.0.1:2380", .voter = true},
+                                     {.id = 2, .address = "http://[::1]:2380"}};
+
+    identity_encode(&id, b);
+    save_bytes("text", "identity", 0, b);
+    save("text", "urls", 1, TEXT("http://127.0.0.1:2380,https://[::1]:2380/,unix:///run/x"));
+    FUZZ_MUST(core_membership_encode(members, 2, b) == 0);
+    save_bytes("text", "membership", 2, b);
+    save("text", "headers", 3, TEXT(":method:POST\n:scheme:http\n:path:/a.B/C\n:authority:x\ncontent-length:5\nte:trailers"));
+    save("text", "txn", 4, TEXT("mod(\"a\") > \"0\"\n\nput a \"b c\"\n\nget a\n\n"));
+    save("text", "txn-json", 5, TEXT("{\"compare\":[{\"key\":\"YQ==\",\"result\":\"EQUAL\",\"target\":\"MOD\"}],"
+                                     "\"success\":[{\"requestPut\":{\"key\":\"YQ==\",\"value\":\"Yg==\"}}]}"));
+}
+
 int main(int argc, char **argv)
 {
     struct bytes b;
@@ -253,6 +292,8 @@ int main(int argc, char **argv)
     seeds_peer(&b);
     seeds_texts(&b);
     seeds_row(&b);
+    seeds_frame(&b);
+    seeds_text(&b);
     bytes_fini(&b);
     return 0;
 }
