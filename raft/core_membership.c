@@ -25,8 +25,11 @@ int core_err_from_raft(int rv)
     }
 }
 
+/* Twice the same member is what the library refuses later, and then the whole node stops. */
 int core_membership_check(struct slice payload)
 {
+    struct slice addresses[MEMBERSHIP_MAX_MEMBERS];
+    uint64_t ids[MEMBERSHIP_MAX_MEMBERS];
     struct reader r = reader_make(payload);
     uint64_t n;
 
@@ -44,7 +47,11 @@ int core_membership_check(struct slice payload)
         end = memchr(r.p, 0, reader_left(&r));
         if (end == NULL)
             return -EBADMSG;
-        reader_raw(&r, (size_t)(end - r.p) + 1);
+        ids[i] = id;
+        addresses[i] = reader_raw(&r, (size_t)(end - r.p) + 1);
+        for (uint64_t j = 0; j < i; j++)
+            if (ids[j] == id || slice_equal(addresses[j], addresses[i]))
+                return -EBADMSG;
         if (reader_u8(&r) > RAFT_SPARE || reader_status(&r) < 0)
             return -EBADMSG;
     }
