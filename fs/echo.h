@@ -56,6 +56,8 @@ struct echo {
     uint32_t flags;
     struct dirty *from, *to; /* from: RENAME alone */
     bool content, attributes; /* what it tells, besides */
+    mode_t told;              /* what the name was announced as when it was sent */
+    uint64_t told_ino;
     uint64_t started_ms, restart_ms;
     unsigned restarts;
 };

@@ -121,10 +121,12 @@ static int choose(struct mount *m, struct dirty *d, struct choice *c)
     rc = view_name(m, d->dir, d->name, &c->now);
     if (rc < 0)
         return rc == -EINVAL || rc == -ENAMETOOLONG ? 0 : rc;
+    if (c->now.seen.type != S_IFREG)
+        d->content = false; /* of a file that had the name meanwhile */
     if (seen_same(&d->told, &c->now.seen)) {
         if (c->now.seen.type == 0 || (!d->content && !d->attributes))
             return 0;
-        c->verb = d->content && c->now.seen.type == S_IFREG ? ECHO_MODIFY : ECHO_CHMOD;
+        c->verb = d->content ? ECHO_MODIFY : ECHO_CHMOD;
         return 1;
     }
     /* What is here now is told elsewhere, and not there any more. */
@@ -256,6 +258,8 @@ void reconcile_next(struct mount *m)
             e->flags = c.flags;
             e->from = c.from;
             e->to = c.to;
+            e->told = c.to->told.type;
+            e->told_ino = c.to->told.ino;
             e->started_ms = now_ms;
             take_flags(m, &c);
             m->echoes++;
@@ -274,6 +278,10 @@ void reconcile_done(struct mount *m, int error)
     struct dirty *d = e->to;
 
     e->to = NULL;
+    /* The kernel found nothing to do, which it may: the two names were one node for it. Not at full speed for ever. */
+    if (error == 0 && e->verb != ECHO_MODIFY && e->verb != ECHO_CHMOD && d->told.type == e->told &&
+        d->told.ino == e->told_ino)
+        error = -EAGAIN;
     if (error == 0) {
         e->restarts = 0;
         d->tries = 0;
