@@ -134,11 +134,15 @@ static void rearm(struct client *c)
         client_arm(c, c->connect_ms);
 }
 
-static void run_timers(struct client *c, uint64_t now_ms)
+/* until: tickets from there on were made by callbacks of this turn, and wait for the next one: a callback that asks
+ * again at once must not keep us here for ever. */
+static void run_timers(struct client *c, uint64_t now_ms, uint64_t until)
 {
     while (!c->closed && c->heap_size != 0 && c->heap[0]->wake_ms <= now_ms) {
         struct request *r = c->heap[0];
 
+        if (r->ticket >= until)
+            break;
         if (r->deadline_ms <= now_ms) {
             client_finish(c, r, STATUS_TIMEOUT);
             continue;
@@ -162,7 +166,7 @@ static void process_turn(struct client *c)
     struct epoll_event events[2];
     int n = epoll_wait(c->epoll_fd, events, 2, 0);
     bool readable = false;
-    uint64_t expirations;
+    uint64_t expirations, until = c->next_ticket;
 
     for (int i = 0; i < n; i++) {
         if (events[i].data.fd == c->timer_fd) {
@@ -175,12 +179,14 @@ static void process_turn(struct client *c)
     while (!c->closed && !list_empty(&c->doomed)) {
         struct request *r = LIST_ITEM(c->doomed.next, struct request, link);
 
+        if (r->ticket >= until)
+            break;
         client_finish(c, r, r->doomed_status);
     }
     if (!c->closed && readable && c->socket_fd >= 0)
         line_receive(c);
     if (!c->closed)
-        run_timers(c, client_now_ms());
+        run_timers(c, client_now_ms(), until);
     if (!c->closed && c->socket_fd >= 0) {
         line_pump(c);
         line_send(c);

@@ -566,6 +566,44 @@ static void too_much_is_refused_but_never_from_within_the_call(void **state)
         assert_int_equal(many[i].ended, 1);
 }
 
+struct insistent {
+    struct fake *f;
+    uint64_t deadline_ms;
+    size_t body_bytes;
+    int asked;
+};
+
+static void on_answer_ask_again(void *arg, const struct client_answer *answer)
+{
+    static uint8_t big[COMMAND_MAX_BYTES];
+    struct insistent *i = arg;
+
+    if (i->asked++ < 1000)
+        client_propose_raw(i->f->client, COMMAND_PUT, slice_make(NULL, 0), slice_make(big, i->body_bytes), 0,
+                           i->deadline_ms, on_answer_ask_again, i);
+}
+
+/* One that is refused, and one whose time is over already: neither keeps client_process() from returning. */
+static void a_callback_that_asks_again_at_once_does_not_hold_the_turn(void **state)
+{
+    struct insistent refused = {.deadline_ms = UINT64_MAX, .body_bytes = COMMAND_MAX_BYTES}, late = {.deadline_ms = 1};
+    struct client_answer none = {0};
+    struct fake f;
+
+    fake_open(&f);
+    refused.f = late.f = &f;
+    on_answer_ask_again(&refused, &none);
+    on_answer_ask_again(&late, &none);
+    for (int turn = 0; turn < 3; turn++) {
+        client_process(f.client);
+        assert_true(refused.asked <= turn + 2 && late.asked <= turn + 2);
+    }
+    assert_true(refused.asked > 1 && late.asked > 1);
+    FAKE_UNTIL(&f, refused.asked > 20 && late.asked > 20); /* and the descriptor tells that there is something to do */
+    refused.asked = late.asked = 1000;
+    fake_close(&f);
+}
+
 static bool has_ended(void *ctx)
 {
     return ((struct asked *)ctx)->ended != 0;
@@ -657,6 +695,7 @@ int main(void)
         cmocka_unit_test(a_node_that_talks_nonsense_is_left_and_tried_again),
         cmocka_unit_test(frames_may_come_and_go_in_pieces),
         cmocka_unit_test(too_much_is_refused_but_never_from_within_the_call),
+        cmocka_unit_test(a_callback_that_asks_again_at_once_does_not_hold_the_turn),
         cmocka_unit_test(a_tool_waits_with_a_bound),
         cmocka_unit_test(each_request_ends_exactly_once_in_a_random_run),
     };
