@@ -17,12 +17,18 @@
  * 11 F a rejection that comes late (reordered, from before a        give_append_result() makes it say nothing
  *      reconnect) sets next_index at or below match_index: after
  *      that the follower gets nothing but empty messages, for good
+ * 12 F each timeout of a leader takes whoever has not answered since   core_tick() leaves a window of some
+ *      the one before for unreachable: heartbeats at different moments,     heartbeats
+ *      and in quiet times every entry waits for the next heartbeat
  */
 #include "raft/core_library.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+/* A follower that answered within so many heartbeat intervals before the last look is reachable. */
+#define CONTACT_HEARTBEATS 3
 
 /* The package exports no version number. What counts is that the library behind the linker has the structure
  * of the header that this file was compiled with: set what can be set from outside and look where it went. */
@@ -428,14 +434,32 @@ uint64_t core_timeout_ms(const struct core *c)
     return raft_timeout(&c->raft);
 }
 
+/* Guard 12. The library counts as reachable who has answered since election_timer_start, and puts that to now at
+ * each timeout that finds a quorum. */
+static void widen_contact_window(struct core *c, uint64_t before_ms)
+{
+    uint64_t window_ms = CONTACT_HEARTBEATS * c->options.heartbeat_ms;
+    uint64_t begin_ms = c->now_ms > window_ms ? c->now_ms - window_ms : 0;
+
+    if (c->raft.state != RAFT_LEADER || c->raft.election_timer_start <= begin_ms)
+        return;
+    c->raft.election_timer_start = before_ms > begin_ms ? before_ms : begin_ms;
+}
+
 int core_tick(struct core *c, uint64_t now_ms)
 {
     struct raft_event e = {.type = RAFT_TIMEOUT};
+    bool leader = c->raft.state == RAFT_LEADER;
+    uint64_t before_ms = c->raft.election_timer_start;
+    int rc;
 
     core_set_now(c, now_ms);
     if (!c->started || c->now_ms < core_timeout_ms(c))
         return 0;
-    return core_step(c, &e);
+    rc = core_step(c, &e);
+    if (leader)
+        widen_contact_window(c, before_ms);
+    return rc;
 }
 
 bool core_can_submit(const struct core *c)

@@ -89,6 +89,7 @@ static uint64_t run_seed(uint64_t seed, bool verbose)
     check_logs(w);
     check_converged(w);
     check_final(w);
+    check_quiet_latency(w);
     hash = w->trace;
     add_stats(&w->stats);
     total_virtual += w->now;

@@ -138,6 +138,9 @@ void check_read(struct world *w, struct store_read *read, const char *key, int64
 int64_t check_newest_acknowledged(const struct world *w);
 void check_final(struct world *w);
 
+/* ---- quiet.c ---- */
+void check_quiet_latency(struct world *w);
+
 /* ---- cover.c: mutants, and which branches of the driver were reached, by the calls between its files ---- */
 bool mutant_is(const char *name);
 bool mutant_set(const char *name); /* false: no such */

@@ -436,6 +436,51 @@ static void fault_11_a_late_rejection_does_not_wedge_a_follower(void **state)
     stop(&m);
 }
 
+/* Two followers whose heartbeats fall on different moments, both of which answer all: entries go to both at once. */
+static void fault_12_heartbeats_out_of_step_do_not_end_the_pipeline(void **state)
+{
+    struct log_entry e = command(0);
+    struct member m;
+    uint64_t now = 0;
+
+    start(&m, 1, 3);
+    elect(&m, &now);
+    assert_int_equal(core_submit(m.core, now, &e, 1), 0);
+    assert_int_equal(core_persisted(m.core, now, m.last), 0);
+    result(&m, now + 10, 2, 0, m.last - 1);
+    result(&m, now + 30, 3, 0, m.last - 1);
+    result(&m, now + 31, 2, 0, m.last);
+    result(&m, now + 32, 3, 0, m.last);
+    for (uint64_t beat = now + 110; beat < now + 1200; beat += 100) {
+        assert_int_equal(core_tick(m.core, beat), 0);
+        result(&m, beat + 1, 2, 0, m.last);
+        assert_int_equal(core_tick(m.core, beat + 20), 0);
+        result(&m, beat + 21, 3, 0, m.last);
+    }
+    m.n_mail = 0;
+    assert_int_equal(core_submit(m.core, now + 1140, &e, 1), 0);
+    assert_true(append_to(&m, 2) != NULL && append_to(&m, 2)->n_entries == 1);
+    assert_true(append_to(&m, 3) != NULL && append_to(&m, 3)->n_entries == 1);
+    stop(&m);
+}
+
+static void a_leader_without_answers_steps_down(void **state)
+{
+    struct member m;
+    uint64_t now = 0;
+
+    start(&m, 1, 3);
+    elect(&m, &now);
+    result(&m, now + 1, 2, 0, 1);
+    for (uint64_t end = now + 3000; now < end && core_role(m.core) == CORE_LEADER;) {
+        now = core_timeout_ms(m.core);
+        m.n_mail = 0;
+        assert_int_equal(core_tick(m.core, now), 0);
+    }
+    assert_int_equal(core_role(m.core), CORE_FOLLOWER);
+    stop(&m);
+}
+
 /* The fault of 2015 (and of the library): no change of membership and no read before the leader's own entry is
  * committed. The core leaves that to the driver, and shows here why: it has no entry of its own in this case. */
 static void a_new_leader_with_all_committed_has_no_entry_of_its_own(void **state)
@@ -482,6 +527,8 @@ int main(void)
         cmocka_unit_test(fault_9_a_leader_does_not_follow_in_its_own_term),
         cmocka_unit_test(fault_10_time_that_goes_back_is_no_time),
         cmocka_unit_test(fault_11_a_late_rejection_does_not_wedge_a_follower),
+        cmocka_unit_test(fault_12_heartbeats_out_of_step_do_not_end_the_pipeline),
+        cmocka_unit_test(a_leader_without_answers_steps_down),
         cmocka_unit_test(a_new_leader_with_all_committed_has_no_entry_of_its_own),
         cmocka_unit_test(a_conflict_with_a_committed_entry_is_fatal_and_says_so),
     };
