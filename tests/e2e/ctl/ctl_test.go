@@ -70,22 +70,22 @@ func (n node) fails(words, stdin string, args ...string) {
 
 func TestGetHasTheOptionsOfEtcdctl(t *testing.T) {
 	n := start(t)
-	for i, key := range []string{"b", "a", "d/2", "d/1", "e"} {
+	for i, key := range []string{"b", "a", "x/2", "x/1", "z"} {
 		n.wants("OK\n", "", "put", key, fmt.Sprint("v", i)) // revisions 2 to 6
 	}
 	n.wants("OK\na\nv1\n", "", "put", "a", "again", "--prev-kv")
 	n.wants("a\nagain\n", "", "get", "a")
 	n.wants("", "", "get", "nothing")
 	n.wants("a\nv1\n", "", "get", "a", "--rev", "6")
-	n.wants("d/1\nv3\nd/2\nv2\n", "", "get", "--prefix", "d/")
-	n.wants("d/1\nd/2\ne\n", "", "get", "--from-key", "d", "--keys-only")
+	n.wants("x/1\nv3\nx/2\nv2\n", "", "get", "--prefix", "x/")
+	n.wants("x/1\nx/2\nz\n", "", "get", "--from-key", "x", "--keys-only")
 	n.wants("a\nb\n", "", "get", "a", "c", "--keys-only")
 	n.wants("5\n", "", "get", "", "--prefix", "--count-only")
-	n.wants("v3\nv2\n", "", "get", "d/", "--prefix", "--print-value-only")
+	n.wants("v3\nv2\n", "", "get", "x/", "--prefix", "--print-value-only")
 	n.wants("a\nb\n", "", "get", "", "--prefix", "--keys-only", "--limit", "2")
-	n.wants("e\nd/2\nd/1\nb\na\n", "", "get", "", "--prefix", "--keys-only", "--order", "descend")
-	n.wants("b\nd/2\nd/1\ne\na\n", "", "get", "", "--prefix", "--keys-only", "--sort-by", "modify")
-	n.wants("d/2\nd/1\n", "", "get", "d", "e", "--keys-only", "--sort-by", "value", "--consistency", "local")
+	n.wants("z\nx/2\nx/1\nb\na\n", "", "get", "", "--prefix", "--keys-only", "--order", "descend")
+	n.wants("b\nx/2\nx/1\nz\na\n", "", "get", "", "--prefix", "--keys-only", "--sort-by", "modify")
+	n.wants("x/2\nx/1\n", "", "get", "x", "z", "--keys-only", "--sort-by", "value", "--consistency", "local")
 }
 
 func TestValuesAreBytes(t *testing.T) {
