@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "store/compact.h"
 #include "store/member.h"
 
 /* ---- rows ---- */
@@ -411,6 +412,21 @@ static int run_delete(struct apply *a, struct result *result)
     return apply_delete(a, &a->cmd->del, &result->op);
 }
 
+/* Only says so; the rows go in slices, later. */
+static int run_compact(struct apply *a, struct result *result)
+{
+    struct state *state = &a->snap->state;
+    int64_t revision = a->cmd->compact.revision;
+
+    if (revision <= state->compacted)
+        result->status = STATUS_COMPACTED;
+    else if (revision > state->revision)
+        result->status = STATUS_FUTURE_REVISION;
+    else
+        compact_begin(state, revision);
+    return 0;
+}
+
 static int run_alloc_inodes(struct apply *a, struct result *result)
 {
     struct state *state = &a->snap->state;
@@ -450,6 +466,7 @@ static int run(struct apply *a, struct result *result)
     case COMMAND_FILE_RENAME:
         return apply_rename(a, result);
     case COMMAND_COMPACT:
+        return run_compact(a, result);
     case COMMAND_LEASE_GRANT:
     case COMMAND_LEASE_REVOKE:
         result->status = STATUS_UNIMPLEMENTED;

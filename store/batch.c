@@ -68,7 +68,10 @@ int store_batch_commit(struct store_batch *b)
 {
     struct store *s = b->snap.store;
     int rc = b->status;
+    bool more;
 
+    if (rc == 0)
+        rc = store_batch_compact(b, STORE_COMPACT_BATCH_ROWS, &more);
     if (rc == 0)
         rc = state_save(b->snap.txn, s->main, &b->snap.state);
     if (rc < 0) {

@@ -17,6 +17,7 @@
 #define STORE_FORMAT 1                 /* of everything in the environment; docs/disk.md */
 #define STORE_MAP_BYTES (16ull << 30)  /* address space by default */
 #define STORE_MAX_READERS 1024         /* slots of lock.mdb: read transactions of all processes */
+#define STORE_COMPACT_BATCH_ROWS 256   /* of the log that each batch takes through compaction */
 #define STORE_READER_CHECK_BATCHES 64  /* the writer clears slots of dead processes once in so many batches */
 
 /* The one translator of LMDB's errors. MDB_NOTFOUND is -ENOENT, a full map -ENOSPC, damage -EUCLEAN. */
@@ -27,7 +28,7 @@ struct state {
     uint64_t applied_index, applied_term; /* whole entries */
     uint64_t part_index, part_next; /* commands of entry part_index before position part_next are applied too */
     int64_t revision, compacted;
-    int64_t compacting;       /* rows up to here may be gone already; compacted: removal is complete */
+    struct rev removal;       /* rows before this one have been through compaction up to `compacted` */
     uint64_t next_inode, next_layer, session_uses;
     uint64_t membership_index;
 };

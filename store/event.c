@@ -49,7 +49,7 @@ int store_events(struct store_read *r, int64_t from, store_event_fn emit, void *
     bool stop = false;
     int rc;
 
-    if (from <= p->state.compacted) {
+    if (from < p->state.compacted) {
         *ret_status = STATUS_COMPACTED;
         return 0;
     }
@@ -146,7 +146,7 @@ int store_event_prev_kv(struct store_read *r, const struct event *e, struct aren
     if (e->prev.main == 0 || e->rev.main <= r->snap.state.compacted)
         return 0;
     rc = eventlog_get(&r->snap, e->prev, arena, &row);
-    if (rc == -ENOENT && e->prev.main <= r->snap.state.compacting)
+    if (rc == -ENOENT && e->prev.main <= r->snap.state.compacted)
         return 0;
     if (rc < 0)
         return rc == -ENOENT ? -EUCLEAN : rc;
@@ -204,7 +204,7 @@ int store_key_events(struct store_read *r, struct slice key, int64_t from, struc
     size_t total = 0, count;
     int rc;
 
-    if (from <= p->state.compacted) {
+    if (from < p->state.compacted) {
         *ret_status = STATUS_COMPACTED;
         return 0;
     }

@@ -279,7 +279,7 @@ int eventlog_find(struct snap *p, const struct chain *chain, int64_t want, struc
         return 0;
     rc = eventlog_get(p, at, arena, ret_row);
     if (rc == -ENOENT)
-        return at.main <= p->state.compacting ? 0 : -EUCLEAN;
+        return at.main <= p->state.compacted ? 0 : -EUCLEAN;
     return rc < 0 ? rc : 1;
 }
 

@@ -34,7 +34,7 @@ int meta_row_put(MDB_txn *txn, MDB_dbi main_dbi, const char *name, struct slice 
 }
 
 /* Fixed places, so that a batch rewrites the row where it stands. Later fields go to the end. */
-#define STATE_BYTES (11 * 8)
+#define STATE_BYTES (12 * 8)
 
 int state_load(MDB_txn *txn, MDB_dbi main_dbi, struct state *ret_state)
 {
@@ -52,7 +52,8 @@ int state_load(MDB_txn *txn, MDB_dbi main_dbi, struct state *ret_state)
     s.part_next = reader_u64(&r);
     s.revision = (int64_t)reader_u64(&r);
     s.compacted = (int64_t)reader_u64(&r);
-    s.compacting = (int64_t)reader_u64(&r);
+    s.removal.main = (int64_t)reader_u64(&r);
+    s.removal.sub = (int64_t)reader_u64(&r);
     s.next_inode = reader_u64(&r);
     s.next_layer = reader_u64(&r);
     s.session_uses = reader_u64(&r);
@@ -66,10 +67,18 @@ int state_load(MDB_txn *txn, MDB_dbi main_dbi, struct state *ret_state)
 int state_save(MDB_txn *txn, MDB_dbi main_dbi, const struct state *state)
 {
     const uint64_t fields[] = {
-        state->applied_index,        state->applied_term,         state->part_index,
-        state->part_next,            (uint64_t)state->revision,   (uint64_t)state->compacted,
-        (uint64_t)state->compacting, state->next_inode,           state->next_layer,
-        state->session_uses,         state->membership_index,
+        state->applied_index,
+        state->applied_term,
+        state->part_index,
+        state->part_next,
+        (uint64_t)state->revision,
+        (uint64_t)state->compacted,
+        (uint64_t)state->removal.main,
+        (uint64_t)state->removal.sub,
+        state->next_inode,
+        state->next_layer,
+        state->session_uses,
+        state->membership_index,
     };
     uint8_t body[STATE_BYTES];
 

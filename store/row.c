@@ -2,8 +2,8 @@
 
 #include <errno.h>
 
-/* Which optional fields a row has; the frequent ones first, so that one byte says it. An unknown bit is damage: fields that later versions
- * add go into the extension, which has a length. */
+/* Which optional fields a row has; the frequent ones first, so that one byte says it. An unknown bit is damage:
+ * fields that later versions add go into the extension, which has a length. */
 enum present {
     HAS_PREV = 1,
     HAS_CREATE = 2,

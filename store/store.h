@@ -72,6 +72,10 @@ int store_session_find(struct store_batch *b, uint64_t session, uint64_t sequenc
 int store_session_save(struct store_batch *b, uint64_t session, uint64_t sequence, uint16_t status,
                        int64_t revision, struct slice body);
 
+/* Takes up to max_rows rows of the log through a compaction that was applied; *ret_more: not yet all. Each commit
+ * takes a few by itself, so this is for a node that is idle. What it removes nobody can ask for any more. */
+int store_batch_compact(struct store_batch *b, size_t max_rows, bool *ret_more);
+
 /* Commits (and syncs, without STORE_NOSYNC). Both end the batch, also when they fail; after a failed
  * commit the store refuses further batches with -EIO. */
 int store_batch_commit(struct store_batch *b);
@@ -153,8 +157,8 @@ static inline bool event_is_public(const struct event *e) /* what etcd's Watch s
 /* Rows with from <= revision (main) in order, up to the snapshot's newest. emit returns 1 to stop.
  * The value is not read: ask with store_event_value(). *ret_next: the main revision to go on from
  * (whole revisions only: emit's stop takes effect after the row, and *ret_next is the row's revision if rows of it are
- * left, so stop at a change of revision). status COMPACTED when from is at or below the compacted revision
- * (from == compacted + 1 is fine). */
+ * left, so stop at a change of revision). status COMPACTED when from is below the compacted revision
+ * (from == compacted is fine, as in etcd: what was changed at that very revision is kept). */
 typedef int (*store_event_fn)(void *ctx, const struct event *event);
 int store_events(struct store_read *r, int64_t from, store_event_fn emit, void *ctx, int64_t *ret_next,
                  uint16_t *ret_status);

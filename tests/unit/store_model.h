@@ -26,6 +26,8 @@ struct mdir {
     struct slice path;
     bool live;
     uint64_t ino;
+    int64_t *changes; /* revisions */
+    size_t n_changes;
 };
 
 struct model {
@@ -171,19 +173,28 @@ static inline void model_delete(struct model *m, struct slice key)
     model_add(m, key)->deleted = true;
 }
 
+static inline void model_dir_note(struct model *m, struct mdir *d)
+{
+    d->changes = realloc(d->changes, (d->n_changes + 1) * sizeof(*d->changes));
+    d->changes[d->n_changes++] = m->revision + 1;
+    m->sub++;
+}
+
 static inline void model_dir_put(struct model *m, struct slice path, uint64_t ino)
 {
     struct mdir *d = model_dir(m, path, true);
 
     d->ino = ino != 0 ? ino : d->live ? d->ino : model_ino(m->revision + 1, m->sub);
     d->live = true;
-    m->sub++;
+    model_dir_note(m, d);
 }
 
 static inline void model_dir_delete(struct model *m, struct slice path)
 {
-    model_dir(m, path, false)->live = false;
-    m->sub++;
+    struct mdir *d = model_dir(m, path, false);
+
+    d->live = false;
+    model_dir_note(m, d);
 }
 
 static inline void model_end(struct model *m)
@@ -223,8 +234,10 @@ static inline void model_free(struct model *m)
         free(m->keys[i].versions);
         free((void *)m->keys[i].key.data);
     }
-    for (size_t i = 0; i < m->n_dirs; i++)
+    for (size_t i = 0; i < m->n_dirs; i++) {
         free((void *)m->dirs[i].path.data);
+        free(m->dirs[i].changes);
+    }
     free(m->keys);
     free(m->dirs);
 }

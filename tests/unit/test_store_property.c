@@ -5,12 +5,14 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "store/eventlog.h"
 #include "tests/unit/store_model.h"
 
 #define MAX_OPS 6
 
 struct world {
     struct fixture f;
+    struct fixture twin; /* another node: the same commands in other batches, so removal is elsewhere */
     struct model m;
     struct arena arena;  /* of the step */
     uint64_t random;
@@ -131,6 +133,19 @@ static struct result apply(struct world *w, struct command cmd)
     return result;
 }
 
+static struct result apply_to_both(struct world *w, struct command cmd)
+{
+    struct result result = apply(w, cmd), other;
+
+    cmd.time_ns = w->f.time_ns - 1;
+    cmd.origin = 3;
+    w->twin.index = w->f.index - 1;
+    other = fixture_apply(&w->twin, cmd);
+    assert_int_equal(result.status, other.status);
+    assert_int_equal(result.revision, other.revision);
+    return result;
+}
+
 static void check_end(struct world *w, const struct result *r, uint16_t expected)
 {
     model_end(&w->m);
@@ -148,7 +163,7 @@ static void do_put(struct world *w)
     struct version before = old != NULL ? *old : (struct version){0};
 
     cmd.put.prev_kv = true;
-    r = apply(w, cmd);
+    r = apply_to_both(w, cmd);
     assert_int_equal(before.version > 0, r.op.put.prev_kv != NULL);
     if (before.version > 0) {
         assert_int_equal(before.main, r.op.put.prev_kv->mod_revision);
@@ -166,7 +181,7 @@ static void do_delete(struct world *w)
 
     if (end.len == 1 && below(w, 10) != 0)
         return; /* everything, not too often */
-    r = apply(w, cmd);
+    r = apply_to_both(w, cmd);
     assert_int_equal(model_delete_range(&w->m, key, end), r.op.del.deleted);
     check_end(w, &r, STATUS_OK);
 }
@@ -199,7 +214,7 @@ static void do_txn(struct world *w)
     }
     cmd.txn.success = cmd.txn.failure = ops;
     cmd.txn.n_success = cmd.txn.n_failure = n;
-    r = apply(w, cmd);
+    r = apply_to_both(w, cmd);
     if (!duplicate)
         assert_int_equal(holds, r.txn.succeeded);
     for (size_t i = 0; !duplicate && i < n; i++) {
@@ -263,7 +278,7 @@ static void do_write(struct world *w)
     } else if (op.ino != 0) {
         expected = STATUS_STALE;
     }
-    r = apply(w, (struct command){.kind = append ? COMMAND_FILE_APPEND : COMMAND_FILE_WRITE, .file = op});
+    r = apply_to_both(w, (struct command){.kind = append ? COMMAND_FILE_APPEND : COMMAND_FILE_WRITE, .file = op});
     if (expected == STATUS_OK) {
         model_put(&w->m, op.path, content, 0, false);
         assert_true(model_live(&w->m, op.path)->ino == r.file.ino);
@@ -276,7 +291,7 @@ static void do_mkdir(struct world *w)
     struct file_op op = {.path = random_dir(w)};
     uint16_t expected = model_live(&w->m, op.path) != NULL || model_is_dir(&w->m, op.path) ? STATUS_EXISTS
                                                                                           : parent_status(w, op.path);
-    struct result r = apply(w, (struct command){.kind = COMMAND_FILE_MKDIR, .file = op});
+    struct result r = apply_to_both(w, (struct command){.kind = COMMAND_FILE_MKDIR, .file = op});
 
     if (expected == STATUS_OK) {
         model_dir_put(&w->m, op.path, 0);
@@ -291,7 +306,7 @@ static void do_unlink(struct world *w)
     uint16_t expected = model_is_dir(&w->m, op.path)              ? STATUS_IS_DIRECTORY
                         : model_live(&w->m, op.path) == NULL ? STATUS_NO_ENTRY
                                                              : STATUS_OK;
-    struct result r = apply(w, (struct command){.kind = COMMAND_FILE_UNLINK, .file = op});
+    struct result r = apply_to_both(w, (struct command){.kind = COMMAND_FILE_UNLINK, .file = op});
 
     if (expected == STATUS_OK) {
         model_delete(&w->m, op.path);
@@ -311,7 +326,7 @@ static void do_rmdir(struct world *w)
         expected = v != NULL ? STATUS_NOT_DIRECTORY : STATUS_NO_ENTRY;
     else if (v != NULL || model_has_below(&w->m, op.path))
         expected = STATUS_NOT_EMPTY;
-    r = apply(w, (struct command){.kind = COMMAND_FILE_RMDIR, .file = op});
+    r = apply_to_both(w, (struct command){.kind = COMMAND_FILE_RMDIR, .file = op});
     if (expected == STATUS_OK) {
         model_dir_delete(&w->m, op.path);
         keep_parent(w, op.path);
@@ -333,7 +348,7 @@ static void do_setattr(struct world *w)
         op.attrs.has |= ATTR_SIZE;
         op.attrs.size = v != NULL ? v->len / 2 : 0;
     }
-    r = apply(w, (struct command){.kind = COMMAND_FILE_SETATTR, .file = op});
+    r = apply_to_both(w, (struct command){.kind = COMMAND_FILE_SETATTR, .file = op});
     if (v != NULL) {
         size_t len = truncate ? v->len / 2 : v->len;
 
@@ -444,7 +459,7 @@ static void do_rename(struct world *w)
         expected = STATUS_NOT_DIRECTORY;
     else if (to_dir && (model_live(m, to) != NULL || model_has_below(m, to)))
         expected = STATUS_NOT_EMPTY;
-    r = apply(w, (struct command){.kind = COMMAND_FILE_RENAME, .file = op});
+    r = apply_to_both(w, (struct command){.kind = COMMAND_FILE_RENAME, .file = op});
     if (r.status == STATUS_NAME_TOO_LONG)
         return;
     if (expected == STATUS_OK && !slice_equal(from, to))
@@ -625,7 +640,7 @@ static int see_event(void *ctx, const struct event *e)
     if (e->kind != EVENT_DELETE)
         check_kv(&kv, k, &k->versions[i]);
     rc = store_event_prev_kv(c->r, e, &c->w->arena, &prev);
-    assert_int_equal(i > 0 && !k->versions[i - 1].deleted, rc);
+    assert_int_equal(i > 0 && !k->versions[i - 1].deleted && e->rev.main > c->w->m.compacted, rc);
     if (rc == 1)
         check_kv(&prev, k, &k->versions[i - 1]);
     return 0;
@@ -633,7 +648,7 @@ static int see_event(void *ctx, const struct event *e)
 
 static void check_events(struct world *w, struct store_read *r)
 {
-    int64_t from = w->m.compacted + 1 + (int64_t)below(w, (size_t)(w->m.revision - w->m.compacted));
+    int64_t from = w->m.compacted + (int64_t)below(w, (size_t)(w->m.revision - w->m.compacted + 1));
     struct event_check c = {.w = w, .r = r};
     int64_t next;
     uint16_t status;
@@ -653,7 +668,7 @@ static void check_events(struct world *w, struct store_read *r)
 static void check_key_events(struct world *w, struct store_read *r)
 {
     struct mkey *k = &w->m.keys[below(w, w->m.n_keys)];
-    int64_t from = w->m.compacted + 1 + (int64_t)below(w, (size_t)(w->m.revision - w->m.compacted));
+    int64_t from = w->m.compacted + (int64_t)below(w, (size_t)(w->m.revision - w->m.compacted + 1));
     size_t max = 1 + below(w, 4), count, i = 0;
     struct event *events;
     uint16_t status;
@@ -683,9 +698,174 @@ static void check_reads(struct world *w)
     }
     if (w->m.n_keys > 0)
         check_key_events(w, r);
-    if (w->m.revision > w->m.compacted)
-        check_events(w, r);
+    check_events(w, r);
     store_read_end(r);
+}
+
+/* ---- compaction ---- */
+
+static void do_compact(struct world *w)
+{
+    struct command cmd = {.kind = COMMAND_COMPACT};
+    int64_t revision = w->m.revision + 2 - (int64_t)below(w, 40);
+    uint16_t expected = revision <= w->m.compacted ? STATUS_COMPACTED
+                        : revision > w->m.revision ? STATUS_FUTURE_REVISION
+                                                   : STATUS_OK;
+    struct result r;
+
+    if (below(w, 4) != 0)
+        return;
+    cmd.compact.revision = revision;
+    r = apply_to_both(w, cmd);
+    if (expected == STATUS_OK)
+        w->m.compacted = revision;
+    check_end(w, &r, expected);
+}
+
+/* Is the row what a reader at or after the compacted revision may need? */
+static bool is_needed(struct world *w, const struct log_row *row)
+{
+    struct mkey *k = model_key(&w->m, row->event.key, false);
+    size_t i = 0;
+
+    if (row->event.rev.main >= w->m.compacted)
+        return true;
+    if (row->event.kind == EVENT_DIR_PUT) {
+        struct mdir *d = model_dir(&w->m, row->event.key, true);
+
+        for (size_t j = 0; j < d->n_changes; j++)
+            if (d->changes[j] > row->event.rev.main && d->changes[j] <= w->m.compacted)
+                return false;
+        return d->n_changes > 0;
+    }
+    if ((row->event.kind != EVENT_PUT && row->event.kind != EVENT_ATTR) || k == NULL)
+        return false;
+    while (i < k->n && k->versions[i].main != row->event.rev.main)
+        i++;
+    return i < k->n && (i + 1 == k->n || k->versions[i + 1].main > w->m.compacted);
+}
+
+/* Only tombstones that can still be asked for have a row in `gone`. */
+static void check_gone(struct world *w, struct store_read *r)
+{
+    struct tree gone = snap_gone(&r->snap);
+    struct tree_iter it;
+    struct chain chain;
+
+    tree_iter_init(&it, &gone);
+    assert_int_equal(0, tree_iter_seek(&it, S("")));
+    while (it.valid) {
+        assert_int_equal(0, gone_row_decode(it.value, &chain));
+        assert_true(chain.last.main >= w->m.compacted);
+        assert_int_equal(0, tree_iter_next(&it));
+    }
+    tree_iter_fini(&it);
+}
+
+/* After the removal has come to its end no row is left that nobody can need. */
+static void check_nothing_is_left(struct world *w)
+{
+    struct rev *referred = NULL, *unneeded = NULL;
+    size_t n_referred = 0, n_unneeded = 0;
+    struct store_read *r;
+    MDB_cursor *cursor;
+    MDB_val k, v;
+    bool more = true;
+    int rc;
+
+    assert_int_equal(0, store_batch_begin(w->f.store, &w->batch));
+    while (more)
+        assert_int_equal(0, store_batch_compact(w->batch, 7, &more));
+    assert_int_equal(0, store_batch_commit(w->batch));
+    assert_int_equal(0, store_read_begin(w->f.store, &r));
+    assert_int_equal(0, mdb_cursor_open(r->snap.txn, w->f.store->log, &cursor));
+    for (rc = mdb_cursor_get(cursor, &k, &v, MDB_FIRST); rc == 0; rc = mdb_cursor_get(cursor, &k, &v, MDB_NEXT)) {
+        struct log_row row;
+
+        if (get_be16((uint8_t *)k.mv_data + 12) != 0)
+            continue;
+        assert_int_equal(0, eventlog_row_at_cursor(&r->snap, &k, &v, &w->arena, &row));
+        if (rev_cmp(row.value_rev, row.event.rev) != 0 && is_needed(w, &row)) {
+            referred = realloc(referred, (n_referred + 1) * sizeof(*referred));
+            referred[n_referred++] = row.value_rev;
+        } else if (!is_needed(w, &row)) {
+            unneeded = realloc(unneeded, (n_unneeded + 1) * sizeof(*unneeded));
+            unneeded[n_unneeded++] = row.event.rev;
+        }
+    }
+    for (size_t i = 0; i < n_unneeded; i++) {
+        size_t j = 0;
+
+        while (j < n_referred && rev_cmp(referred[j], unneeded[i]) != 0)
+            j++;
+        if (j == n_referred)
+            fail_msg("row %lld/%lld is left, compacted %lld", (long long)unneeded[i].main,
+                     (long long)unneeded[i].sub, (long long)w->m.compacted);
+    }
+    mdb_cursor_close(cursor);
+    check_gone(w, r);
+    store_read_end(r);
+    free(referred);
+    free(unneeded);
+}
+
+/* ---- nodes are equal ---- */
+
+struct event_list {
+    struct arena arena;
+    struct event *events;
+    size_t n, cap;
+};
+
+static int keep_event(void *ctx, const struct event *e)
+{
+    struct event_list *l = ctx;
+
+    if (l->n == l->cap) {
+        l->cap = l->cap != 0 ? l->cap * 2 : 64;
+        l->events = realloc(l->events, l->cap * sizeof(*l->events));
+    }
+    l->events[l->n] = *e;
+    return arena_copy(&l->arena, e->key, &l->events[l->n++].key);
+}
+
+static struct event_list all_events(struct fixture *f)
+{
+    struct event_list l = {.n = 0};
+    struct store_read *r;
+    int64_t next;
+    uint16_t status;
+
+    assert_int_equal(0, store_read_begin(f->store, &r));
+    assert_int_equal(0, store_events(r, store_read_compacted(r), keep_event, &l, &next, &status));
+    assert_int_equal(STATUS_OK, status);
+    store_read_end(r);
+    return l;
+}
+
+static void check_twin(struct world *w)
+{
+    struct event_list a = all_events(&w->f), b = all_events(&w->twin);
+
+    assert_int_equal(a.n, b.n);
+    for (size_t i = 0; i < a.n; i++) {
+        const struct event *x = &a.events[i], *y = &b.events[i];
+
+        assert_int_equal(x->kind, y->kind);
+        assert_int_equal(x->flags, y->flags);
+        assert_int_equal(0, rev_cmp(x->rev, y->rev));
+        assert_int_equal(0, rev_cmp(x->prev, y->prev));
+        assert_int_equal(0, rev_cmp(x->create, y->create));
+        assert_int_equal(x->version, y->version);
+        assert_int_equal(x->time_ns, y->time_ns);
+        assert_int_equal(x->value_len, y->value_len);
+        assert_true(slice_equal(x->key, y->key));
+        assert_memory_equal(&x->attrs, &y->attrs, sizeof(x->attrs));
+    }
+    arena_fini(&a.arena);
+    arena_fini(&b.arena);
+    free(a.events);
+    free(b.events);
 }
 
 /* ---- the run ---- */
@@ -694,7 +874,7 @@ static void step(struct world *w)
 {
     static void (*const commands[])(struct world *) = {do_put,   do_put,   do_put,    do_delete, do_txn,
                                                        do_write, do_write, do_mkdir,  do_unlink, do_rmdir,
-                                                       do_setattr, do_rename, do_rename};
+                                                       do_setattr, do_rename, do_rename, do_compact};
     size_t n = 1 + below(w, 8);
 
     assert_int_equal(0, store_batch_begin(w->f.store, &w->batch));
@@ -709,12 +889,17 @@ static void step(struct world *w)
         w->f.index--;
         store_batch_abort(w->batch);
     }
+    if (below(w, 10) == 0 && w->m.compacted > 0)
+        check_nothing_is_left(w);
     if (below(w, 50) == 0) {
         store_close(w->f.store);
         fixture_open(&w->f);
     }
     check_reads(w);
+    if (below(w, 20) == 0)
+        check_twin(w);
     arena_reset(&w->arena);
+    arena_reset(&w->twin.arena);
 }
 
 static void store_is_like_the_model(void **state)
@@ -728,9 +913,12 @@ static void store_is_like_the_model(void **state)
     w.m.revision = 1;
     arena_init(&w.arena);
     fixture_begin(&w.f);
+    fixture_begin(&w.twin);
     for (unsigned long i = 0; i < steps; i++)
         step(&w);
+    check_twin(&w);
     fixture_end(&w.f);
+    fixture_end(&w.twin);
     arena_fini(&w.arena);
     model_free(&w.m);
 }
