@@ -289,6 +289,8 @@ int store_open(const char *dir, const struct store_options *options, struct stor
         rc = create_all(s, dir, options);
     } else if (rc == 0) {
         rc = open_env(s, dir, options);
+        if (rc == -ENOENT)
+            rc = -EUCLEAN; /* CURRENT names what is not there */
         if (rc == 0)
             rc = tables_open(s, options->cluster_id);
     }

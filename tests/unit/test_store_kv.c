@@ -292,6 +292,200 @@ static void session_answers_are_kept(void **state)
     fixture_end(&f);
 }
 
+/* ---- what else is kept and read ---- */
+
+static void long_answers_keep_status_alone(void **state)
+{
+    static uint8_t body[SESSION_BODY_MAX_BYTES + 1];
+    struct fixture f;
+    struct store_batch *b;
+    int64_t revision;
+    uint16_t status;
+    struct slice kept;
+    int found;
+
+    fixture_begin(&f);
+    assert_int_equal(0, store_batch_begin(f.store, &b));
+    for (size_t len = SESSION_BODY_MAX_BYTES; len <= sizeof(body); len++) {
+        assert_int_equal(0, store_session_save(b, 1, len, STATUS_OK, 5, slice_make(body, len)));
+        assert_int_equal(0, store_session_find(b, 1, len, &found, &status, &revision, &kept));
+        assert_int_equal(1, found);
+        assert_int_equal(5, revision);
+        assert_int_equal(len <= SESSION_BODY_MAX_BYTES ? len : 0, kept.len);
+    }
+    store_batch_abort(b);
+    fixture_end(&f);
+}
+
+static void members_are_published(void **state)
+{
+    struct fixture f;
+    struct slice urls[] = {S("http://a:1"), S("http://b:2")};
+    struct command cmd = {.kind = COMMAND_MEMBER_PUBLISH,
+                          .member = {.id = 9, .name = S("nine"), .client_urls = urls, .n_client_urls = 2}};
+    struct member_info *members;
+    struct store_read *r;
+    size_t n;
+
+    fixture_begin(&f);
+    assert_int_equal(1, fixture_apply(&f, cmd).revision); /* takes no revision */
+    cmd.member.id = 4;
+    cmd.member.n_client_urls = 0;
+    fixture_apply(&f, cmd);
+    cmd.member.name = S("four");
+    fixture_apply(&f, cmd);
+    assert_int_equal(0, store_read_begin(f.store, &r));
+    assert_int_equal(0, store_members(r, &f.arena, &members, &n));
+    assert_int_equal(2, n);
+    assert_int_equal(4, members[0].id);
+    assert_slice("four", members[0].name);
+    assert_int_equal(9, members[1].id);
+    assert_int_equal(2, members[1].n_client_urls);
+    assert_slice("http://b:2", members[1].client_urls[1]);
+    store_read_end(r);
+    cmd.member.id = 0;
+    assert_int_equal(STATUS_INVALID_REQUEST, fixture_apply(&f, cmd).status);
+    fixture_end(&f);
+}
+
+static void inode_numbers_are_handed_out_once(void **state)
+{
+    struct fixture f;
+    struct command cmd = {.kind = COMMAND_ALLOC_INODES, .alloc_inodes = {.count = 1000}};
+    uint64_t first;
+
+    fixture_begin(&f);
+    first = fixture_apply(&f, cmd).file.ino;
+    assert_true(first > 1);
+    assert_true(first + 1000 == fixture_apply(&f, cmd).file.ino);
+    cmd.alloc_inodes.count = 0;
+    assert_int_equal(STATUS_INVALID_REQUEST, fixture_apply(&f, cmd).status);
+    fixture_end(&f);
+}
+
+static void membership_is_kept_with_its_index(void **state)
+{
+    struct fixture f;
+    struct store_batch *b;
+    struct store_read *r;
+    struct store_meta meta;
+
+    fixture_begin(&f);
+    assert_int_equal(0, store_batch_begin(f.store, &b));
+    assert_int_equal(0, store_batch_set_membership(b, 5, S("five")));
+    assert_int_equal(0, store_batch_set_membership(b, 4, S("four"))); /* an older one comes again */
+    assert_int_equal(0, store_batch_advance(b, 6, 2));
+    assert_int_equal(0, store_batch_advance(b, 5, 1));
+    assert_int_equal(0, store_batch_commit(b));
+    assert_int_equal(0, store_read_begin(f.store, &r));
+    assert_int_equal(0, store_read_meta(r, &meta));
+    assert_slice("five", meta.membership);
+    assert_int_equal(5, meta.membership_index);
+    assert_int_equal(6, meta.applied_index);
+    assert_int_equal(2, meta.applied_term);
+    assert_int_equal(7, meta.cluster_id);
+    assert_int_equal(1, meta.epoch);
+    assert_true(meta.db_bytes >= meta.db_bytes_in_use && meta.db_bytes_in_use > 0);
+    store_read_end(r);
+    fixture_end(&f);
+}
+
+struct walked {
+    char text[64];
+    int stop_after;
+};
+
+static int walk(void *ctx, const struct kv *kv)
+{
+    struct walked *w = ctx;
+    size_t n = strlen(w->text);
+
+    snprintf(w->text + n, sizeof(w->text) - n, "%.*s=%.*s ", (int)kv->key.len, (const char *)kv->key.data,
+             (int)kv->value.len, (const char *)kv->value.data);
+    return w->stop_after > 0 && --w->stop_after == 0;
+}
+
+static void any_size_is_walked(void **state)
+{
+    struct fixture f;
+    struct op_range op = {.key = S("a"), .range_end = S("z")};
+    struct walked all = {0}, two = {.stop_after = 2}, old = {0};
+    struct range_result range;
+    struct store_read *r;
+    int64_t count;
+    uint16_t status;
+    char big[3001] = {0};
+
+    fixture_begin(&f);
+    fixture_put(&f, "a", "1");
+    fixture_put(&f, "b", "2");
+    fixture_put(&f, "c", "3");
+    fixture_put(&f, "b", "4");
+    assert_int_equal(0, store_read_begin(f.store, &r));
+    assert_int_equal(0, store_range_each(r, &op, walk, &all, &count, &status));
+    assert_string_equal("a=1 b=4 c=3 ", all.text);
+    assert_int_equal(3, count);
+    assert_int_equal(0, store_range_each(r, &op, walk, &two, &count, &status));
+    assert_string_equal("a=1 b=4 ", two.text);
+    op.revision = 3;
+    assert_int_equal(0, store_range_each(r, &op, walk, &old, &count, &status));
+    assert_string_equal("a=1 b=2 ", old.text);
+    op.revision = 99;
+    assert_int_equal(0, store_range_each(r, &op, walk, &old, &count, &status));
+    assert_int_equal(STATUS_FUTURE_REVISION, status);
+    store_read_end(r);
+    memset(big, 'x', 3000);
+    for (int i = 0; i < 10; i++)
+        fixture_put(&f, (char[]){'b', (char)('a' + i), 0}, big);
+    assert_int_equal(0, store_read_begin(f.store, &r));
+    op.revision = 0;
+    assert_int_equal(0, store_range(r, &op, &f.arena, 20000, &range, &status));
+    assert_int_equal(STATUS_TOO_LARGE, status);
+    assert_int_equal(0, store_range(r, &op, &f.arena, 200000, &range, &status));
+    assert_int_equal(13, range.n_kvs);
+    store_read_end(r);
+    fixture_end(&f);
+}
+
+/* Bounds of a range may be longer than any key. */
+static void long_bounds_are_fine(void **state)
+{
+    static uint8_t bound[KEY_MAX_BYTES * 3];
+    struct fixture f;
+    struct command cmd = {.kind = COMMAND_PUT, .put = {.key = slice_make(bound, KEY_MAX_BYTES)}};
+    struct range_result range;
+
+    memset(bound, 'b', sizeof(bound));
+    fixture_begin(&f);
+    assert_int_equal(STATUS_OK, fixture_apply(&f, cmd).status);
+    cmd.put.key.len++;
+    assert_int_equal(STATUS_TOO_LARGE, fixture_apply(&f, cmd).status);
+    fixture_put(&f, "c", "");
+    range = fixture_range(&f, (struct op_range){.key = slice_make(bound, sizeof(bound)), .range_end = S("z")}, 0);
+    assert_int_equal(1, range.count);
+    range = fixture_range(&f, (struct op_range){.key = S("a"), .range_end = slice_make(bound, sizeof(bound))}, 0);
+    assert_int_equal(1, range.count);
+    assert_int_equal(KEY_MAX_BYTES, range.kvs[0].key.len);
+    fixture_end(&f);
+}
+
+static void unknown_kinds_stop_the_node(void **state)
+{
+    struct fixture f;
+    struct store_batch *b;
+    struct command cmd = {.kind = 999};
+    struct result result;
+    bool fresh;
+
+    fixture_begin(&f);
+    assert_int_equal(0, store_batch_begin(f.store, &b));
+    assert_int_equal(-EPROTONOSUPPORT, store_apply(b, 1, 0, &cmd, &f.arena, &result, &fresh));
+    assert_int_equal(-EPROTONOSUPPORT, store_batch_commit(b)); /* nothing of it is kept */
+    cmd.kind = COMMAND_LEASE_GRANT;
+    assert_int_equal(STATUS_UNIMPLEMENTED, fixture_apply(&f, cmd).status);
+    fixture_end(&f);
+}
+
 static void other_clusters_store_is_refused(void **state)
 {
     struct fixture f;
@@ -319,6 +513,13 @@ int main(void)
         cmocka_unit_test(events_come_in_order_with_their_past),
         cmocka_unit_test(replay_changes_nothing),
         cmocka_unit_test(session_answers_are_kept),
+        cmocka_unit_test(long_answers_keep_status_alone),
+        cmocka_unit_test(members_are_published),
+        cmocka_unit_test(inode_numbers_are_handed_out_once),
+        cmocka_unit_test(membership_is_kept_with_its_index),
+        cmocka_unit_test(any_size_is_walked),
+        cmocka_unit_test(long_bounds_are_fine),
+        cmocka_unit_test(unknown_kinds_stop_the_node),
         cmocka_unit_test(other_clusters_store_is_refused),
     };
 
