@@ -231,6 +231,24 @@ func TestAWatchEndsWithItsReader(t *testing.T) {
 	}
 }
 
+// Output that cannot be written is an error; a closed standard output never ends up in another file.
+func TestOutputThatCannotBeWritten(t *testing.T) {
+	n := start(t)
+	n.wants("OK\n", "", "put", "k", "v")
+	for name, redirect := range map[string]string{"full": ">/dev/full", "closed": ">&-", "all closed": "<&- >&- 2>&-"} {
+		cmd := exec.Command("sh", "-c", "exec \"$0\" --socket \"$1\" get k "+redirect, cluster.Program("quorumctl"), n.n.Socket())
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 {
+			t.Errorf("%s: %v, %s", name, err, out)
+		}
+		if name != "all closed" && !strings.Contains(string(out), "cannot write the output") {
+			t.Errorf("%s: said %q", name, out)
+		}
+	}
+	n.wants("k\nv\n", "", "get", "k")
+}
+
 // Each change of the range once, in order, with what was there before.
 func TestAWatchShowsItsRange(t *testing.T) {
 	n := start(t)
