@@ -4,6 +4,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include <nghttp2/nghttp2.h>
+
 #include "proto/command.h"
 #include "proto/etcd.h"
 #include "proto/socket.h"
@@ -274,6 +276,59 @@ static void seeds_text(struct bytes *b)
                                      "\"success\":[{\"requestPut\":{\"key\":\"YQ==\",\"value\":\"Yg==\"}}]}"));
 }
 
+static ssize_t read_request(nghttp2_session *session, int32_t stream, uint8_t *buf, size_t len, uint32_t *flags,
+                            nghttp2_data_source *source, void *user)
+{
+    grpc_prefix_put(buf, 5);
+    memcpy(buf + GRPC_PREFIX_BYTES, "hello", 5);
+    *flags |= NGHTTP2_DATA_FLAG_EOF;
+    return GRPC_PREFIX_BYTES + 5;
+}
+
+#define HEADER(n, v) {(uint8_t *)n, (uint8_t *)v, sizeof(n) - 1, sizeof(v) - 1, NGHTTP2_NV_FLAG_NONE}
+
+static void seeds_conn(struct bytes *b)
+{
+    nghttp2_nv unary[] = {HEADER(":method", "POST"), HEADER(":scheme", "http"), HEADER(":path", "/test.T/Echo"),
+                          HEADER(":authority", "x"), HEADER("te", "trailers"), HEADER("grpc-timeout", "1S"),
+                          HEADER("content-type", "application/grpc")};
+    nghttp2_nv stream[] = {HEADER(":method", "POST"), HEADER(":scheme", "http"), HEADER(":path", "/test.T/Stream"),
+                           HEADER(":authority", "x"), HEADER("te", "trailers"), HEADER("content-type", "application/grpc")};
+    nghttp2_data_provider provider = {.read_callback = read_request};
+    struct peer_hello hello = {1, 1, 7, 2, 1, TEXT("http://127.0.0.1:2")};
+    struct peer_message vote = {.type = PEER_VOTE, .vote = {3, 9, 2, true, false}};
+    nghttp2_session_callbacks *callbacks;
+    nghttp2_session *session;
+    const uint8_t *data;
+    struct bytes out;
+    ssize_t n;
+
+    FUZZ_MUST(nghttp2_session_callbacks_new(&callbacks) == 0);
+    FUZZ_MUST(nghttp2_session_client_new(&session, callbacks, NULL) == 0);
+    nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, NULL, 0);
+    nghttp2_submit_request(session, NULL, unary, 7, &provider, NULL);
+    nghttp2_submit_request(session, NULL, stream, 6, &provider, NULL);
+    nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, NULL);
+    while ((n = nghttp2_session_mem_send(session, &data)) > 0)
+        bytes_raw(b, data, (size_t)n);
+    nghttp2_session_del(session);
+    nghttp2_session_callbacks_del(callbacks);
+    save("conn", "h2", 0, bytes_slice(b));
+    save_bytes("conn", "h2-pieces", 14, b);
+    save("conn", "http1", 0, TEXT("GET /health?a=b HTTP/1.1\r\nHost: x\r\n\r\nHEAD / HTTP/1.0\r\n\r\n"));
+    bytes_init(&out);
+    peer_hello_encode(&hello, b);
+    peer_frame_encode(&out, PEER_FRAME_HELLO, bytes_slice(b));
+    bytes_reset(b);
+    peer_frame_encode(&out, PEER_FRAME_PING, bytes_slice(b));
+    peer_message_encode(&vote, b);
+    peer_frame_encode(&out, PEER_VOTE, bytes_slice(b));
+    bytes_reset(b);
+    save("conn", "peer", 1, bytes_slice(&out));
+    save("conn", "peer-pieces", 15, bytes_slice(&out));
+    bytes_fini(&out);
+}
+
 int main(int argc, char **argv)
 {
     struct bytes b;
@@ -294,6 +349,7 @@ int main(int argc, char **argv)
     seeds_row(&b);
     seeds_frame(&b);
     seeds_text(&b);
+    seeds_conn(&b);
     bytes_fini(&b);
     return 0;
 }
