@@ -314,7 +314,7 @@ static void seeds_conn(struct bytes *b)
     nghttp2_session_del(session);
     nghttp2_session_callbacks_del(callbacks);
     save("conn", "h2", 0, bytes_slice(b));
-    save_bytes("conn", "h2-pieces", 14, b);
+    save_bytes("conn", "h2-pieces", 7, b);
     save("conn", "http1", 0, TEXT("GET /health?a=b HTTP/1.1\r\nHost: x\r\n\r\nHEAD / HTTP/1.0\r\n\r\n"));
     bytes_init(&out);
     peer_hello_encode(&hello, b);
@@ -324,8 +324,13 @@ static void seeds_conn(struct bytes *b)
     peer_message_encode(&vote, b);
     peer_frame_encode(&out, PEER_VOTE, bytes_slice(b));
     bytes_reset(b);
-    save("conn", "peer", 1, bytes_slice(&out));
-    save("conn", "peer-pieces", 15, bytes_slice(&out));
+    save("transport", "whole", 0, bytes_slice(&out));
+    save("transport", "pieces", 7, bytes_slice(&out));
+    bytes_reset(&out);
+    peer_message_encode(&vote, b);
+    peer_frame_encode(&out, PEER_VOTE, bytes_slice(b));
+    bytes_reset(b);
+    save("transport", "behind-hello", 0x80, bytes_slice(&out));
     bytes_fini(&out);
 }
 
