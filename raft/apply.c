@@ -235,14 +235,14 @@ static void job_finish(struct node *n)
     if (n->failed)
         return;
     if (job->error == -ENOSPC) { /* nothing of it was applied: the same again when there is room */
-        node_disk_full(n);
+        node_disk_full(n, DISK_FULL_FOR_STORE);
         return;
     }
     if (job->error < 0) {
         node_fail(n, job->error, "%s", job->text);
         return;
     }
-    n->disk_full_ms = 0;
+    node_disk_room(n, DISK_FULL_FOR_STORE);
     n->applied_index = last->index;
     n->applied_term = last->term;
     if (news)

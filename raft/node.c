@@ -33,16 +33,30 @@ bool node_core_ok(struct node *n, int rc)
     return rc == 0;
 }
 
-void node_disk_full(struct node *n)
+void node_disk_full(struct node *n, unsigned whose)
 {
-    if (n->disk_full_ms == 0 && n->config.logger != NULL)
+    if (n->disk_full == 0 && n->config.logger != NULL)
         log_error(n->config.logger, "the disk is full: this member takes no writes until there is room");
+    n->disk_full |= whose;
     n->disk_full_ms = node_now(n) + NODE_DISK_FULL_RETRY_MS;
+}
+
+void node_disk_room(struct node *n, unsigned whose)
+{
+    if ((n->disk_full & whose) == 0)
+        return;
+    n->disk_full &= ~whose;
+    if (n->disk_full != 0)
+        return;
+    n->disk_full_ms = 0;
+    n->stepped_aside = false;
+    if (n->config.logger != NULL)
+        log_info(n->config.logger, "the disk has room again");
 }
 
 bool node_may_write(const struct node *n)
 {
-    return n->disk_full_ms == 0 && n->unflushed_bytes + n->flushing_bytes < NODE_MAX_UNFLUSHED_BYTES;
+    return n->disk_full == 0 && n->unflushed_bytes + n->flushing_bytes < NODE_MAX_UNFLUSHED_BYTES;
 }
 
 bool node_is_leader(const struct node *n)
@@ -136,6 +150,55 @@ static void watch_absence(struct node *n)
         n->callbacks.on_leader(n->callbacks.ctx, 0, core_term(n->core));
 }
 
+/* ---- handing over ---- */
+
+static bool is_connected(const struct node *n, uint64_t peer)
+{
+    for (size_t i = 0; i < n->n_connected; i++)
+        if (n->connected[i] == peer)
+            return true;
+    return false;
+}
+
+/* The voter that is nearest to the end of the log, of those that can be reached. */
+static void hand_over(struct node *n)
+{
+    struct core_member members[NODE_MAX_MEMBERS];
+    uint64_t best = 0, best_match = 0;
+    size_t count;
+
+    count = core_members(n->core, members, NODE_MAX_MEMBERS);
+    for (size_t i = 0; i < count && i < NODE_MAX_MEMBERS; i++) {
+        uint64_t match = core_match_index(n->core, members[i].id);
+
+        if (members[i].id == n->config.id || !members[i].voter || !is_connected(n, members[i].id))
+            continue;
+        if (match > best_match) {
+            best = members[i].id;
+            best_match = match;
+        }
+    }
+    if (best != 0)
+        node_core_ok(n, core_transfer(n->core, node_now(n), best));
+}
+
+void node_transfer(struct node *n)
+{
+    if (n->failed || !n->started || !node_is_leader(n))
+        return;
+    hand_over(n);
+    node_advance(n);
+}
+
+/* A leader that cannot write lets another lead; once, or two full disks would play ball. */
+static void step_aside(struct node *n)
+{
+    if (n->disk_full == 0 || n->stepped_aside || n->failed || !node_is_leader(n))
+        return;
+    n->stepped_aside = true;
+    hand_over(n);
+}
+
 /* ---- the round ---- */
 
 static void earlier(uint64_t *at_ms, uint64_t candidate_ms)
@@ -197,6 +260,7 @@ void node_advance(struct node *n)
         if (!n->failed)
             reads_pump(n);
     }
+    step_aside(n);
     commit_pump(n); /* behind whatever this turn sent anyway */
     n->advancing = false;
     if (!n->failed)
@@ -285,38 +349,6 @@ void node_peer_disconnected(struct node *n, uint64_t peer)
     for (size_t i = 0; i < n->n_connected; i++)
         if (n->connected[i] == peer)
             n->connected[i--] = n->connected[--n->n_connected];
-}
-
-static bool is_connected(const struct node *n, uint64_t peer)
-{
-    for (size_t i = 0; i < n->n_connected; i++)
-        if (n->connected[i] == peer)
-            return true;
-    return false;
-}
-
-/* The voter that is nearest to the end of the log, of those that can be reached. */
-void node_transfer(struct node *n)
-{
-    struct core_member members[NODE_MAX_MEMBERS];
-    uint64_t best = 0, best_match = 0;
-    size_t count;
-
-    if (n->failed || !n->started || !node_is_leader(n))
-        return;
-    count = core_members(n->core, members, NODE_MAX_MEMBERS);
-    for (size_t i = 0; i < count && i < NODE_MAX_MEMBERS; i++) {
-        uint64_t match = core_match_index(n->core, members[i].id);
-
-        if (members[i].id == n->config.id || !members[i].voter || !is_connected(n, members[i].id))
-            continue;
-        if (match > best_match) {
-            best = members[i].id;
-            best_match = match;
-        }
-    }
-    if (best != 0 && node_core_ok(n, core_transfer(n->core, node_now(n), best)))
-        node_advance(n);
 }
 
 /* ---- questions ---- */

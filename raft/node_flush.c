@@ -3,13 +3,6 @@
 
 #include <errno.h>
 
-static void disk_has_room(struct node *n)
-{
-    if (n->disk_full_ms != 0 && n->config.logger != NULL)
-        log_info(n->config.logger, "the disk has room again");
-    n->disk_full_ms = 0;
-}
-
 static void flush_run(struct work *w)
 {
     struct node *n = LIST_ITEM(w, struct node, flush);
@@ -28,7 +21,7 @@ static void flush_finish(struct node *n)
     if (n->flush_rc == -ENOSPC) { /* all of it waits again */
         n->unflushed_bytes += n->flushing_bytes;
         n->flushing_bytes = 0;
-        node_disk_full(n);
+        node_disk_full(n, DISK_FULL_FOR_LOG);
         return;
     }
     if (n->flush_rc < 0) {
@@ -37,7 +30,7 @@ static void flush_finish(struct node *n)
     }
     n->flushing_bytes = 0;
     n->may_tend = true;
-    disk_has_room(n);
+    node_disk_room(n, DISK_FULL_FOR_LOG);
     synced = log_flushed(n->log, n->flush_synced);
     node_core_ok(n, core_persisted(n->core, node_now(n), synced));
 }

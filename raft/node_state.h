@@ -133,7 +133,9 @@ struct node {
     struct work tend;   /* housekeeping of the log, when there is nothing else */
     bool tend_out, may_tend;
     int tend_rc;
-    uint64_t disk_full_ms; /* not 0: nothing is written before this moment */
+    unsigned disk_full;    /* for whom: enum disk_full_for */
+    uint64_t disk_full_ms; /* nothing is written before this moment */
+    bool stepped_aside;    /* since then, as leader */
 
     struct apply_job *job; /* NULL: none made yet */
     bool apply_out;
@@ -162,7 +164,9 @@ void node_want_turn(struct node *n);
 bool node_is_leader(const struct node *n);
 void node_send(struct node *n, uint64_t to, uint8_t type, const struct bytes *payload);
 /* The disk is full: everything that waits goes on waiting, and is tried again. */
-void node_disk_full(struct node *n);
+enum disk_full_for { DISK_FULL_FOR_LOG = 1, DISK_FULL_FOR_STORE = 2 };
+void node_disk_full(struct node *n, unsigned whose);
+void node_disk_room(struct node *n, unsigned whose);
 bool node_may_write(const struct node *n); /* new entries: there is room, and the log keeps up */
 
 /* node_ready.c: what a step of the core asks for, in its order */

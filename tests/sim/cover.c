@@ -274,12 +274,12 @@ int __wrap_log_set_hard_state(struct log *l, struct log_hard_state hs)
     return rc;
 }
 
-void __real_node_disk_full(struct node *n);
-void __wrap_node_disk_full(struct node *n);
-void __wrap_node_disk_full(struct node *n)
+void __real_node_disk_full(struct node *n, unsigned whose);
+void __wrap_node_disk_full(struct node *n, unsigned whose);
+void __wrap_node_disk_full(struct node *n, unsigned whose)
 {
     HIT(disk_full);
-    __real_node_disk_full(n);
+    __real_node_disk_full(n, whose);
 }
 
 int __real_log_tend(struct log *l);

@@ -831,6 +831,36 @@ static void a_transfer_goes_to_a_voter_that_can_be_reached(void **state)
     bench_free(b);
 }
 
+static void a_leader_with_a_full_disk_hands_over_once(void **state)
+{
+    struct peer_message heard = {.type = PEER_APPEND_RESULT, .peer = 2};
+    struct bench *b = bench_start(3);
+    struct node_status s;
+    struct put put[4];
+
+    elect(b);
+    node_peer_connected(b->node, 2);
+    b->idle = false;
+    b->zero_error = -ENOSPC;
+    for (int i = 0; i < 4; i++)
+        propose(b, &put[i], (size_t)1024 * 1024);
+    settle(b);
+    node_status(b->node, &s);
+    heard.append_result = (struct peer_append_result){s.term, 0, s.last_index}; /* member 2 has it all */
+    from_peer(b, &heard);
+    assert_int_equal(count_sent(b, PEER_TIMEOUT_NOW), 1);
+    for (int i = 0; i < 15; i++) { /* nothing comes of it: it stays, and asks no more */
+        pass_time(b, 100);
+        from_peer(b, &heard);
+    }
+    assert_int_equal(count_sent(b, PEER_TIMEOUT_NOW), 1);
+    b->zero_error = 0;
+    pass_time(b, 600);
+    assert_int_equal(put[0].ended, 1); /* member 2 had it: it is committed */
+    assert_int_equal(put[0].status, STATUS_OK);
+    bench_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -854,6 +884,7 @@ int main(void)
         cmocka_unit_test(a_store_without_its_log_does_not_start),
         cmocka_unit_test(the_first_entry_is_the_same_whoever_writes_it),
         cmocka_unit_test(a_transfer_goes_to_a_voter_that_can_be_reached),
+        cmocka_unit_test(a_leader_with_a_full_disk_hands_over_once),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
