@@ -137,7 +137,8 @@ static int open_env(struct store *s, const char *dir, const struct store_options
     if (rc < 0)
         return rc;
     flags |= (s->flags & STORE_WRITER) != 0 ? 0 : MDB_RDONLY;
-    flags |= (s->flags & STORE_NOSYNC) != 0 ? MDB_NOSYNC : 0;
+    /* Without the sync of LMDB's meta page a crash of the machine may undo the last batch, whole: the log has it. */
+    flags |= (s->flags & STORE_NOSYNC) != 0 ? MDB_NOSYNC : MDB_NOMETASYNC;
     return err_from_mdb(mdb_env_open(s->env, path, flags, 0660));
 }
 
