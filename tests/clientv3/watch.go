@@ -219,13 +219,23 @@ func WatchProgress(t *testing.T, one, three *cluster.Cluster) {
 		c := connect(t, n)
 		ctx := within(t)
 		start := put(t, c, "/progress/k", "first").Header.Revision
-		a := c.Watch(ctx, "/progress/", clientv3.WithPrefix(), clientv3.WithRev(start))
 		b := c.Watch(ctx, "/progress/none", clientv3.WithCreatedNotify())
 		next(t, b)
+		const txns, size = 60, 100 // history enough for the request to come before it has been read
 		var last int64
-		for i := 0; i < 50; i++ {
-			last = put(t, c, "/progress/k", fmt.Sprint(i)).Header.Revision
+		for i := 0; i < txns; i++ {
+			var ops []clientv3.Op
+			for j := 0; j < size; j++ {
+				ops = append(ops, clientv3.OpPut(fmt.Sprintf("/progress/%d", j), fmt.Sprint(i)))
+			}
+			r, err := c.Txn(ctx).Then(ops...).Commit()
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = r.Header.Revision
 		}
+		a := c.Watch(ctx, "/progress/", clientv3.WithPrefix(), clientv3.WithRev(start), clientv3.WithCreatedNotify())
+		next(t, a)
 		if err := c.RequestProgress(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -240,8 +250,8 @@ func WatchProgress(t *testing.T, one, three *cluster.Cluster) {
 			}
 			seen += len(r.Events)
 		}
-		if seen != 51 {
-			t.Errorf("%d of 51 events before the progress notice", seen)
+		if seen != 1+txns*size {
+			t.Errorf("%d of %d events before the progress notice", seen, 1+txns*size)
 		}
 	}
 }
