@@ -88,6 +88,7 @@ struct grpc_call {
     uint8_t code;
     uint8_t http_method; /* 'G' GET, 'H' HEAD, 'P' POST, 0 another */
     bool malformed, begun, is_grpc, bad_timeout, compressed, require_leader, has_timeout;
+    bool in_message; /* grpc_send_part: the last one has not come */
     bool responded, deferred, finished, ended, remote_closed, got_message, want_drained, trailers_sent, is_page;
 };
 

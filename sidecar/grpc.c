@@ -380,27 +380,48 @@ void call_half_close(struct grpc_call *call)
 
 /* ---- output ---- */
 
-void grpc_send(struct grpc_call *call, struct grpc_out *out)
+static void queue_out(struct grpc_call *call, struct grpc_out *out)
 {
-    size_t total = out->head_len;
-
-    if (call->finished) {
-        grpc_out_free(out);
-        return;
-    }
-    for (uint32_t i = 0; i < out->n_bodies; i++)
-        total += out->bodies[i]->len;
-    out->total = total;
-    grpc_prefix_put(out->head, total - GRPC_PREFIX_BYTES);
     *call->out_last = out;
     call->out_last = &out->next;
-    account_output(call, (ssize_t)total);
+    account_output(call, (ssize_t)out->total);
     call->conn->strikes = 0;
     if (!call->responded)
         h2_submit_response(call);
     else
         h2_resume(call);
     conn_mark_dirty(call->conn);
+}
+
+void grpc_send(struct grpc_call *call, struct grpc_out *out)
+{
+    if (call->finished) {
+        grpc_out_free(out);
+        return;
+    }
+    out->total = out->head_len;
+    for (uint32_t i = 0; i < out->n_bodies; i++)
+        out->total += out->bodies[i]->len;
+    grpc_prefix_put(out->head, out->total - GRPC_PREFIX_BYTES);
+    queue_out(call, out);
+}
+
+int grpc_send_part(struct grpc_call *call, struct slice part, bool last)
+{
+    struct grpc_out *out;
+
+    if (call->finished)
+        return 0;
+    out = grpc_out_new(part.len, 0);
+    if (out == NULL)
+        return -ENOMEM;
+    if (part.len > 0)
+        memcpy(out->head, part.data, part.len);
+    out->head_len = (uint32_t)part.len;
+    out->total = part.len;
+    call->in_message = !last;
+    queue_out(call, out);
+    return 0;
 }
 
 void grpc_send_bytes(struct grpc_call *call, struct slice head, struct slice message)
@@ -492,7 +513,7 @@ void grpc_finish(struct grpc_call *call, enum grpc_code code, const char *text)
         drop_output(call, false);
     if (!call->responded)
         h2_submit_error(call);
-    else if (code != GRPC_OK && call->out_first != NULL)
+    else if (code != GRPC_OK && (call->out_first != NULL || call->in_message))
         h2_reset(call, NGHTTP2_CANCEL); /* cut within a message: nothing else can say so */
     else
         h2_resume(call);

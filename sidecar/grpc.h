@@ -82,6 +82,9 @@ void grpc_out_free(struct grpc_out *out);
 void grpc_send(struct grpc_call *call, struct grpc_out *take_out);
 /* The same for plain bytes; -ENOMEM ends the call with ResourceExhausted. */
 void grpc_send_bytes(struct grpc_call *call, struct slice head, struct slice message);
+/* A piece of a message that is sent in several, its prefix among the bytes. A call that fails before the last one is
+ * reset, since nothing else can say that the message is cut. -ENOMEM: nothing was sent. */
+int grpc_send_part(struct grpc_call *call, struct slice part, bool last);
 /* Ends the call; text is copied. With GRPC_OK all that was sent goes out first. */
 void grpc_finish(struct grpc_call *call, enum grpc_code code, const char *text);
 void grpc_finish_status(struct grpc_call *call, uint16_t status);

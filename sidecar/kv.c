@@ -1,9 +1,11 @@
 /* kv.c - etcdserverpb.KV: writes go to the node as they came in, reads come out of the map.
  *
  * A linearizable Range waits for a barrier and then reads; barriers that wait together share one round (client.h).
- * What can be long is read and encoded in a worker thread, so that the loop goes on. */
+ * What can be long is read and encoded in a worker thread, so that the loop goes on; what turns out to be long is sent in
+ * pieces (range_stream.h). */
 #include "proto/command.h"
 #include "sidecar/app.h"
+#include "sidecar/range_stream.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -17,6 +19,7 @@ struct kv_call {
     size_t pending_bytes;
     uint8_t *request; /* of a Range that waits: the bytes that op points into */
     struct op_range op;
+    struct range_stream *stream; /* once the answer has turned out to be long */
     /* of the worker */
     uv_work_t work;
     bool working;
@@ -61,6 +64,7 @@ static void kv_end(struct grpc_call *call)
     k->app->pending_bytes -= k->pending_bytes;
     k->pending_bytes = 0;
     k->call = NULL;
+    range_stream_end(k->stream);
     if (!k->working)
         kv_free(k);
 }
@@ -198,7 +202,9 @@ static void read_range(struct kv_call *k, struct store_read *r)
 
     arena_init(&arena);
     bytes_init(&out);
-    k->error = store_range(r, &k->op, &arena, RANGE_ANSWER_MAX_BYTES, &result, &k->status);
+    k->error = store_range(r, &k->op, &arena,
+                           range_stream_possible(&k->op) ? RANGE_WHOLE_BYTES : RANGE_ANSWER_MAX_BYTES, &result,
+                           &k->status);
     if (k->error < 0 || k->status != STATUS_OK)
         goto done;
     k->header.revision = store_read_revision(r);
@@ -227,6 +233,9 @@ static void send_range(struct kv_call *k)
     } else if (k->error < 0) {
         log_error(&k->app->log, "range: %s", strerror(-k->error));
         grpc_finish(call, GRPC_INTERNAL, "quorumfs: reading the store failed");
+    } else if (k->status == STATUS_TOO_LARGE && range_stream_possible(&k->op)) {
+        if (range_stream_start(k->app, call, &k->op, &k->stream) < 0)
+            grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
     } else if (k->status == STATUS_TOO_LARGE) {
         grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "quorumfs: answer is too large, use a limit");
     } else if (k->status != STATUS_OK) {
@@ -301,6 +310,14 @@ static void run_range(struct kv_call *k)
     uv_queue_work(k->app->loop, &k->work, range_work, range_worked);
 }
 
+static void range_drained(struct grpc_call *call)
+{
+    struct kv_call *k = grpc_state(call);
+
+    if (k != NULL)
+        range_stream_drained(k->stream);
+}
+
 static void on_barrier(void *arg, uint16_t status, uint64_t epoch, int64_t revision)
 {
     struct kv_call *k = arg;
@@ -354,7 +371,7 @@ static void range_message(struct grpc_call *call, struct slice message)
 }
 
 const struct grpc_method kv_range = {
-    .path = "/etcdserverpb.KV/Range", .kind = GRPC_UNARY, .message = range_message, .end = kv_end};
+    .path = "/etcdserverpb.KV/Range", .kind = GRPC_UNARY, .message = range_message, .drained = range_drained, .end = kv_end};
 const struct grpc_method kv_put = {
     .path = "/etcdserverpb.KV/Put", .kind = GRPC_UNARY, .message = put_message, .end = kv_end};
 const struct grpc_method kv_delete_range = {

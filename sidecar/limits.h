@@ -20,7 +20,11 @@
 #define CONN_OUTPUT_MAX_BYTES (64u * 1024 * 1024)
 #define SERVER_OUTPUT_MAX_BYTES (512u * 1024 * 1024)
 
-/* One answer to Range held as a whole; a longer one is refused with ResourceExhausted. */
+/* An answer to Range that takes more is sent in pieces, as its client reads it (range_stream.h) ... */
+#define RANGE_WHOLE_BYTES (1024u * 1024)
+#define RANGE_PIECE_BYTES (256u * 1024)
+#define RANGE_QUEUE_BYTES (256u * 1024)
+/* ... but one that has to be sorted or filtered first is held as a whole: past this, ResourceExhausted. */
 #define RANGE_ANSWER_MAX_BYTES (256u * 1024 * 1024)
 
 /* Requests under way at the node, in bytes: past it "too many requests". */

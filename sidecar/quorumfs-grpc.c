@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,14 @@ static int take_fd(const char *name)
     if (*end != '\0' || fd < 0 || fcntl((int)fd, F_SETFD, FD_CLOEXEC) < 0)
         return -1;
     return (int)fd;
+}
+
+/* Large messages come and go: their memory goes back at once instead of staying with each worker's arena. */
+static void tame_malloc(void)
+{
+    mallopt(M_ARENA_MAX, 2);
+    mallopt(M_MMAP_THRESHOLD, 256 * 1024);
+    mallopt(M_TRIM_THRESHOLD, 1024 * 1024);
 }
 
 static void raise_files_limit(void)
@@ -185,6 +194,7 @@ int main(int argc, char **argv)
     take_fd("QUORUMFS_PARENT_FD");
     signal(SIGPIPE, SIG_IGN);
     raise_files_limit();
+    tame_malloc();
     if (uv_loop_init(&p->loop) < 0)
         return EXIT_BROKEN;
     p->exit_status = start(p);

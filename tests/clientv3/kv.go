@@ -207,6 +207,106 @@ func LongList(t *testing.T, one, three *cluster.Cluster) {
 	}
 }
 
+// LongRange: an answer of any length, whole and of one revision while others write, in bounded memory.
+func LongRange(t *testing.T, one, three *cluster.Cluster) {
+	n := one.Nodes[0]
+	c := connect(t, n)
+	const keys, size = 48, 1 << 20
+	value := func(i, version int) string { return strings.Repeat(fmt.Sprintf("%03d%03d--", i, version), size/8) }
+	key := func(i int) string { return fmt.Sprintf("/longrange/%03d", i) }
+	for i := range keys {
+		put(t, c, key(i), value(i, 0))
+	}
+	revision := put(t, c, "/longrange-more", "x").Header.Revision
+	stop := make(chan struct{})
+	var writer, readers sync.WaitGroup
+	writer.Add(1)
+	go func() {
+		defer writer.Done()
+		for v := 1; ; v++ {
+			for i := range keys {
+				select {
+				case <-stop:
+					return
+				default:
+					put(t, c, key(i), value(i, v%1000)[:100])
+				}
+			}
+		}
+	}()
+	before := metric(t, n, metricAnon)
+	var most int64
+	check := func(r *clientv3.GetResponse, want int, more bool) {
+		t.Helper()
+		if len(r.Kvs) != want || r.Count != keys || r.More != more {
+			t.Errorf("%d keys of %d, count %d, more %v", len(r.Kvs), want, r.Count, r.More)
+			return
+		}
+		for i, kv := range r.Kvs {
+			if string(kv.Key) != key(i) || string(kv.Value) != value(i, 0) {
+				t.Errorf("place %d: %s with %d bytes", i, kv.Key, len(kv.Value))
+				return
+			}
+		}
+	}
+	for range 4 {
+		readers.Add(1)
+		go func() {
+			defer readers.Done()
+			c := connect(t, n)
+			check(get(t, c, "/longrange/", clientv3.WithPrefix(), clientv3.WithRev(revision)), keys, false)
+			check(get(t, c, "/longrange/", clientv3.WithPrefix(), clientv3.WithRev(revision), clientv3.WithLimit(40),
+				clientv3.WithSort(clientv3.SortByKey, clientv3.SortAscend)), 40, true)
+			check(get(t, c, "/longrange/", clientv3.WithPrefix(), clientv3.WithRev(revision), clientv3.WithSerializable()), keys, false)
+		}()
+	}
+	done := make(chan struct{})
+	go func() {
+		readers.Wait()
+		close(done)
+	}()
+	for waiting := true; waiting; {
+		select {
+		case <-done:
+			waiting = false
+		default:
+			most = max(most, metric(t, n, metricAnon))
+		}
+	}
+	close(stop)
+	writer.Wait()
+	if limit := before + 24<<20; most > limit && !sanitized(n) {
+		t.Errorf("anonymous memory rose from %d to %d while 4 clients read %d MiB each", before, most, keys)
+	}
+	// The newest revision, whatever it is, is one revision: no key is older than one before it in the round.
+	r := get(t, c, "/longrange/", clientv3.WithPrefix())
+	if len(r.Kvs) != keys {
+		t.Errorf("%d keys of %d", len(r.Kvs), keys)
+	}
+	// Many small keys.
+	const small = 30000
+	for i := 0; i < small; i += 100 {
+		var ops []clientv3.Op
+		for j := i; j < i+100; j++ {
+			ops = append(ops, clientv3.OpPut(fmt.Sprintf("/longsmall/%06d", j), fmt.Sprint(j)))
+		}
+		if _, err := c.Txn(within(t)).Then(ops...).Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, limit := range []int64{0, 25000} {
+		r = get(t, c, "/longsmall/", clientv3.WithPrefix(), clientv3.WithLimit(limit))
+		if want := small - int(limit)*(small-25000)/25000; len(r.Kvs) != want || r.Count != small || r.More != (limit != 0) {
+			t.Fatalf("%d keys, count %d, more %v", len(r.Kvs), r.Count, r.More)
+		}
+		for i, kv := range r.Kvs {
+			if string(kv.Key) != fmt.Sprintf("/longsmall/%06d", i) || string(kv.Value) != fmt.Sprint(i) {
+				t.Fatalf("place %d: %s=%s", i, kv.Key, kv.Value)
+			}
+		}
+	}
+}
+
 // Errors: clientv3 knows them by exact text and code.
 func Errors(t *testing.T, one, three *cluster.Cluster) {
 	c := connect(t, one.Nodes[0])

@@ -37,6 +37,7 @@ func All(t *testing.T) {
 		{"KVOptions", KVOptions},
 		{"Txn", Txn},
 		{"LongList", LongList},
+		{"LongRange", LongRange},
 		{"Errors", Errors},
 		{"Unimplemented", Unimplemented},
 		{"Addresses", Addresses},

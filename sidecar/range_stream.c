@@ -1,0 +1,308 @@
+#include "sidecar/range_stream.h"
+
+#include "proto/wire.h"
+#include "sidecar/grpc_text.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#define JOB_MS 20 /* one read transaction of the measuring pass */
+#define KVS_FIELD 2
+#define MESSAGE_MAX INT32_MAX /* etcd's servers send no more, its clients take no more */
+
+struct range_stream {
+    struct app *app;
+    struct grpc_call *call; /* NULL: ended while a job was out */
+    struct op_range op;     /* key: in from */
+    uint8_t *end;           /* of op.range_end */
+    struct bytes from, key; /* of the job under way; where the next one goes on */
+    struct etcd_header header;
+    bool measuring, began, stopped, at_end, more;
+    int64_t left;           /* kvs of the limit; INT64_MAX without one */
+    int64_t count;          /* of the whole range */
+    uint64_t total, sent;   /* bytes of the message */
+    int64_t measured_left;  /* what left is at the begin of the second pass */
+    struct bytes first_key;
+    /* the job */
+    uv_work_t work;
+    bool working;
+    struct store_lease *lease;
+    struct bytes scratch, piece;
+    uint64_t started_ms;
+    int rc;
+    uint16_t status;
+};
+
+bool range_stream_possible(const struct op_range *op)
+{
+    return op->range_end.len != 0 && !op->count_only &&
+           (op->sort_order == SORT_NONE || op->sort_order == SORT_ASCEND) && op->sort_target == SORT_BY_KEY &&
+           op->min_mod_revision == 0 && op->max_mod_revision == 0 && op->min_create_revision == 0 &&
+           op->max_create_revision == 0;
+}
+
+static void stream_free(struct range_stream *s)
+{
+    bytes_fini(&s->from);
+    bytes_fini(&s->key);
+    bytes_fini(&s->first_key);
+    bytes_fini(&s->scratch);
+    bytes_fini(&s->piece);
+    free(s->end);
+    free(s);
+}
+
+/* ---- in the worker ---- */
+
+static uint64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static size_t head_len(size_t len)
+{
+    struct wire_out o = {NULL, 0};
+
+    wire_head(&o, KVS_FIELD, len);
+    return o.n;
+}
+
+static int on_kv(void *ctx, const struct kv *kv)
+{
+    struct range_stream *s = ctx;
+
+    bytes_reset(&s->scratch);
+    etcd_kv_encode(kv, &s->scratch);
+    bytes_reset(&s->key); /* the smallest key behind this one */
+    bytes_append(&s->key, kv->key);
+    bytes_u8(&s->key, 0);
+    if (bytes_status(&s->scratch) < 0 || bytes_status(&s->key) < 0)
+        return -ENOMEM;
+    s->left--;
+    if (s->measuring) {
+        s->total += head_len(s->scratch.len) + s->scratch.len;
+        s->stopped = (s->left & 63) == 0 && now_ms() - s->started_ms > JOB_MS;
+    } else {
+        bytes_u8(&s->piece, KVS_FIELD << 3 | WIRE_BYTES);
+        bytes_varint_slice(&s->piece, bytes_slice(&s->scratch));
+        s->stopped = s->piece.len >= RANGE_PIECE_BYTES;
+    }
+    return s->left == 0 || s->stopped;
+}
+
+static void emit_tail(struct wire_out *o, const struct range_stream *s)
+{
+    wire_uint(o, 3, s->more);
+    wire_int(o, 4, s->count);
+}
+
+WIRE_MESSAGE(tail, const struct range_stream *)
+
+/* What the answer holds beside kvs: counted in the first job's transaction, which also fixes the revision. */
+static int begin_measuring(struct range_stream *s, struct store_read *r)
+{
+    struct op_range op = s->op;
+    struct range_result result;
+    struct arena arena;
+    struct bytes header;
+    int rc;
+
+    op.count_only = true;
+    arena_init(&arena);
+    rc = store_range(r, &op, &arena, 0, &result, &s->status);
+    arena_fini(&arena);
+    if (rc < 0 || s->status != STATUS_OK)
+        return rc;
+    s->header.revision = store_read_revision(r);
+    if (s->op.revision <= 0)
+        s->op.revision = s->header.revision;
+    s->count = result.count;
+    s->more = s->count > s->left;
+    bytes_init(&header);
+    etcd_header_encode(&s->header, &header);
+    s->total = header.len + size_tail(s);
+    rc = bytes_status(&header);
+    bytes_fini(&header);
+    return rc;
+}
+
+/* The message's prefix and header, at the begin of the second pass. */
+static void begin_sending(struct range_stream *s)
+{
+    uint8_t *prefix = bytes_grow(&s->piece, GRPC_PREFIX_BYTES);
+
+    if (prefix == NULL)
+        return;
+    prefix[0] = 0;
+    put_be32(prefix + 1, (uint32_t)s->total);
+    etcd_header_encode(&s->header, &s->piece);
+}
+
+static int read_some(struct range_stream *s, struct store_read *r)
+{
+    int64_t emitted;
+    int rc;
+
+    bytes_reset(&s->from);
+    bytes_append(&s->from, bytes_slice(&s->key));
+    if (bytes_status(&s->from) < 0)
+        return -ENOMEM;
+    s->op.key = bytes_slice(&s->from);
+    s->op.limit = 0; /* left does it */
+    s->stopped = false;
+    rc = store_range_each(r, &s->op, on_kv, s, &emitted, &s->status);
+    if (rc < 0 || s->status != STATUS_OK)
+        return rc;
+    s->at_end = !s->stopped || s->left == 0;
+    if (!s->measuring && s->at_end)
+        append_tail(s, &s->piece);
+    return bytes_status(&s->piece);
+}
+
+static void stream_work(uv_work_t *work)
+{
+    struct range_stream *s = work->data;
+    struct store_read *r;
+
+    s->started_ms = now_ms();
+    s->status = STATUS_OK;
+    s->rc = store_read_begin(store_lease_store(s->lease), &r);
+    if (s->rc < 0)
+        return;
+    if (!s->began) {
+        s->began = true;
+        s->rc = s->measuring ? begin_measuring(s, r) : 0;
+        if (!s->measuring)
+            begin_sending(s);
+    }
+    if (s->rc == 0 && s->status == STATUS_OK)
+        s->rc = read_some(s, r);
+    store_read_end(r);
+}
+
+/* ---- in the loop ---- */
+
+static void start_job(struct range_stream *s);
+
+static void start_second_pass(struct range_stream *s)
+{
+    char text[96];
+
+    if (s->total > MESSAGE_MAX) {
+        snprintf(text, sizeof text, "grpc: trying to send message larger than max (%llu vs. %d)",
+                 (unsigned long long)s->total, MESSAGE_MAX);
+        grpc_finish(s->call, GRPC_RESOURCE_EXHAUSTED, text);
+        return;
+    }
+    s->measuring = s->began = s->at_end = false;
+    s->left = s->measured_left;
+    bytes_reset(&s->key);
+    bytes_append(&s->key, bytes_slice(&s->first_key));
+    start_job(s);
+}
+
+static void send_piece(struct range_stream *s)
+{
+    struct grpc_call *call = s->call;
+    bool last = s->at_end;
+    size_t len = s->piece.len;
+
+    s->sent += len;
+    if (s->sent > s->total + GRPC_PREFIX_BYTES || (last && s->sent != s->total + GRPC_PREFIX_BYTES)) {
+        log_error(&s->app->log, "range: the second pass came to %llu bytes, the first to %llu", (unsigned long long)s->sent,
+                  (unsigned long long)s->total + GRPC_PREFIX_BYTES);
+        grpc_finish(s->call, GRPC_INTERNAL, "quorumfs: the range changed while it was read");
+        return;
+    }
+    if (grpc_send_part(call, bytes_slice(&s->piece), last) < 0) {
+        grpc_finish(s->call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+        return;
+    }
+    bytes_reset(&s->piece);
+    if (last)
+        grpc_finish(call, GRPC_OK, NULL);
+    else
+        grpc_want_drained(call, RANGE_QUEUE_BYTES);
+}
+
+static void stream_worked(uv_work_t *work, int status)
+{
+    struct range_stream *s = work->data;
+
+    s->working = false;
+    node_line_release(s->app->line, s->lease);
+    if (s->call == NULL) {
+        stream_free(s);
+    } else if (s->rc == -ENOMEM) {
+        grpc_finish(s->call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+    } else if (s->rc < 0) {
+        log_error(&s->app->log, "range: %s", strerror(-s->rc));
+        grpc_finish(s->call, GRPC_INTERNAL, "quorumfs: reading the store failed");
+    } else if (s->status != STATUS_OK) {
+        grpc_finish_status(s->call, s->status);
+    } else if (!s->measuring) {
+        send_piece(s);
+    } else if (s->at_end) {
+        start_second_pass(s);
+    } else {
+        start_job(s);
+    }
+}
+
+static void start_job(struct range_stream *s)
+{
+    s->lease = node_line_lease(s->app->line);
+    if (s->lease == NULL) {
+        grpc_finish_status(s->call, STATUS_TIMEOUT);
+        return;
+    }
+    s->working = true;
+    s->work.data = s;
+    uv_queue_work(s->app->loop, &s->work, stream_work, stream_worked);
+}
+
+int range_stream_start(struct app *app, struct grpc_call *call, const struct op_range *op, struct range_stream **ret_stream)
+{
+    struct range_stream *s = calloc(1, sizeof *s);
+
+    if (s == NULL)
+        return -ENOMEM;
+    s->app = app;
+    s->call = call;
+    s->op = *op;
+    s->left = s->measured_left = op->limit > 0 ? op->limit : INT64_MAX;
+    s->measuring = true;
+    s->header = node_line_header(app->line, 0);
+    s->end = malloc(op->range_end.len);
+    bytes_append(&s->key, op->key);
+    bytes_append(&s->first_key, op->key);
+    if (s->end == NULL || bytes_status(&s->key) < 0 || bytes_status(&s->first_key) < 0) {
+        stream_free(s);
+        return -ENOMEM;
+    }
+    memcpy(s->end, op->range_end.data, op->range_end.len);
+    s->op.range_end = slice_make(s->end, op->range_end.len);
+    *ret_stream = s; /* before the job: that may end the call */
+    start_job(s);
+    return 0;
+}
+
+void range_stream_drained(struct range_stream *s)
+{
+    if (s != NULL && !s->working)
+        start_job(s);
+}
+
+void range_stream_end(struct range_stream *s)
+{
+    if (s == NULL)
+        return;
+    s->call = NULL;
+    if (!s->working)
+        stream_free(s);
+}

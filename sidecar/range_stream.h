@@ -1,0 +1,26 @@
+/* range_stream.h - a Range answer of any length in bounded memory: one message, measured first, then sent in pieces.
+ *
+ * Process: quorumfs-grpc.
+ * Thread:  the loop's; reading happens in workers, one job at a time.
+ * Errors:  before the first byte a status or errno as for any Range; afterwards the call is reset.
+ * Memory:  a stream holds one piece and what the call's queue holds, RANGE_QUEUE_BYTES; no transaction between jobs.
+ * Units:   bytes.
+ *
+ * A gRPC message begins with its length. So a first pass reads the range at a fixed revision and only adds up; the second
+ * reads it again, as the client takes it, and must come to the same sum. Compaction that overtakes the revision ends it. */
+#ifndef SIDECAR_RANGE_STREAM_H
+#define SIDECAR_RANGE_STREAM_H
+
+#include "sidecar/app.h"
+
+struct range_stream;
+
+/* Whether op's order is the store's own, so that it can be read in pieces. */
+bool range_stream_possible(const struct op_range *op);
+/* The call is answered and finished from here on. op's slices are copied. -ENOMEM: nothing was begun. */
+int range_stream_start(struct app *app, struct grpc_call *call, const struct op_range *op, struct range_stream **ret_stream);
+void range_stream_drained(struct range_stream *s);
+/* The call has ended; frees it, at once or when the job is done. */
+void range_stream_end(struct range_stream *s);
+
+#endif
