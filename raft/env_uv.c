@@ -105,7 +105,9 @@ static void *worker(void *arg)
         w->next = NULL;
         *q->done_last = w;
         q->done_last = &w->next;
+        pthread_mutex_unlock(&q->mutex);
         uv_async_send(&q->env->async);
+        pthread_mutex_lock(&q->mutex);
     }
     pthread_mutex_unlock(&q->mutex);
     return NULL;
@@ -144,8 +146,8 @@ static void workers_submit(void *ctx, enum work_queue queue, struct work *w)
     pthread_mutex_lock(&q->mutex);
     *q->last = w;
     q->last = &w->next;
-    pthread_cond_signal(&q->wake);
     pthread_mutex_unlock(&q->mutex);
+    pthread_cond_signal(&q->wake); /* not before: the thread would wake to wait for the mutex */
 }
 
 static bool workers_idle(void *ctx, enum work_queue queue)
