@@ -168,6 +168,39 @@ func TestAnotherClustersDataDirectoryIsRefused(t *testing.T) {
 	refused(t, nil, append(args, "--initial-cluster-token", "another"), c.Nodes[0].DataDir, "cluster")
 }
 
+func TestANewerOrDamagedDataDirectoryIsRefused(t *testing.T) {
+	c := cluster.Start(t, cluster.Options{})
+	c.StopAll()
+	n := c.Nodes[0]
+	path := filepath.Join(n.DataDir, "identity")
+	was, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, change := range []struct{ name, from, to, word string }{
+		{"newer", "quorumfs-data 1\n", "quorumfs-data 2\n", "newer"},
+		{"damaged", "member ", "member 0", "damaged"},
+	} {
+		t.Run(change.name, func(t *testing.T) {
+			now := strings.Replace(string(was), change.from, change.to, 1)
+			if now == string(was) {
+				t.Fatalf("identity has no %q: %s", change.from, was)
+			}
+			if err := os.WriteFile(path, []byte(now), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			refused(t, nil, n.Args(), n.DataDir, change.word)
+			if after, _ := os.ReadFile(path); string(after) != now {
+				t.Errorf("it was changed to %q", after)
+			}
+		})
+	}
+	if err := os.WriteFile(path, was, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.Start()
+}
+
 func TestDataDirectoryInUseIsRefused(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{})
 	refused(t, nil, single(t, c.Nodes[0].DataDir), c.Nodes[0].DataDir)
