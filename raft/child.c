@@ -91,7 +91,7 @@ static void become(struct child *c, int ready_fd, int parent_fd, pid_t superviso
     name_fd("QUORUMFS_PARENT_FD", parent_fd);
     failed = path;
     if (c->argv0 != NULL)
-        c->words[0] = c->argv0;
+        c->words[0] = (char *)c->argv0; /* exec takes what it does not write to */
     execv(path, c->words);
 fail:
     dprintf(STDERR_FILENO, "quorumfsd: %s cannot be started: %s: %s\n", c->title, failed, strerror(errno));

@@ -28,7 +28,7 @@ struct child {
     enum child_kind kind;
     char title[64];
     char *words[CHILD_WORDS_MAX]; /* the program's path first, NULL last */
-    char *argv0;                  /* what the program sees as its name */
+    const char *argv0;            /* what the program sees as its name */
     const char *mount_dir;        /* of a mount; borrowed */
     const struct child_user *user;
     pid_t pid;                    /* 0: does not run */

@@ -14,7 +14,8 @@
 
 #define LISTEN_MAX 32 /* a name can stand for several addresses */
 
-/* Non-blocking sockets, bound and listening. A host name is bound at each of its addresses that this machine has, at least one. */
+/* Non-blocking sockets, bound and listening. A host name is bound at each of its addresses that this machine
+ * has, at least one. */
 int listen_open(const struct url *urls, size_t count, int *ret_fds, size_t *ret_count, char *ret_text,
                 size_t text_size);
 

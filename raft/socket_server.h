@@ -31,7 +31,8 @@ struct socket_server_options {
     struct node *node;
     const struct logger *logger;
     void *ctx;
-    void (*add_status)(void *ctx, struct bytes *json); /* more members of the status object, each ",\"name\":value"; may be NULL */
+    /* more members of the status object, each ",\"name\":value"; may be NULL */
+    void (*add_status)(void *ctx, struct bytes *json);
 };
 
 struct socket_server_counters {

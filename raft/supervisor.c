@@ -134,7 +134,7 @@ static int add_words(struct child *c, const char *const *words)
 /* By the link that names this very program: after an upgrade on disk the old supervisor still starts the node it fits. */
 static int add_node(struct supervisor *s, int n_words, char *const *words)
 {
-    static char name[] = "quorumfsd";
+    static const char name[] = "quorumfsd";
     struct child *c = add_child(s, CHILD_NODE, "node");
     const char *const first[] = {"/proc/self/exe", SUPERVISOR_NODE_WORD, NULL};
     int rc = add_words(c, first);
