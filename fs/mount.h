@@ -24,6 +24,7 @@
 #define INODE_RANGE 1024             /* numbers asked for at once */
 #define DIRTY_MAX_MS 30000           /* what was written is committed after this, without a FLUSH */
 #define LEADER_RETRY_MS 50           /* between attempts while an election may be under way */
+#define INTERRUPT_AFTER_MS 1000      /* a wait this long answers EINTR when its caller gets a signal */
 #define REQUESTS_PER_TURN 64         /* of the kernel, before the other descriptors get their turn */
 #define DIRECTORY_MAX_NAMES 4000000  /* in one listing; E2BIG past it */
 #define CONTENT_MAX_BYTES (512u * 1024 * 1024) /* of all copies that read-only handles hold; ENFILE past it */

@@ -134,8 +134,11 @@ static int choose(struct mount *m, struct dirty *d, struct choice *c)
     if (other != NULL && other != d && has_left(m, other)) {
         c->verb = ECHO_RENAME;
         c->from = other;
-        if (d->told.node != NULL && view_name(m, other->dir, other->name, &v) == 0 && seen_same(&v.seen, &d->told))
-            c->flags = RENAME_EXCHANGE;
+        if (d->told.node != NULL && view_name(m, other->dir, other->name, &v) == 0 && seen_same(&v.seen, &d->told)) {
+            c->flags = RENAME_EXCHANGE; /* either is the source: the one that was named first */
+            c->from = d;
+            c->to = other;
+        }
         return 1;
     }
     /* What was here is somewhere else now. */

@@ -6,7 +6,8 @@
  *                 ^                                         | no leader, and an election may be under way
  *                 +---- after LEADER_RETRY_MS -- DELAYED <--+
  *
- * A signal ends waits for barriers only: of a proposal nobody knows whether it takes effect. */
+ * A signal ends waits for barriers only, since of a proposal nobody knows whether it takes effect; and only those that have
+ * lasted a while: programs do not expect a local file system to be interrupted by their timers and children. */
 #include <errno.h>
 #include <stdlib.h>
 
@@ -266,11 +267,22 @@ static void settle_one(struct waiting *w, uint64_t now_ms)
         go_on(w, status_errno(w->status));
 }
 
-static void settle_interrupted(struct mount *m)
+static struct waiting *next_interrupted(struct mount *m, uint64_t now_ms)
 {
-    while (!list_empty(&m->interrupted)) {
-        struct waiting *w = LIST_ITEM(m->interrupted.next, struct waiting, interrupted);
+    LIST_FOREACH(it, &m->interrupted) {
+        struct waiting *w = LIST_ITEM(it, struct waiting, interrupted);
 
+        if (now_ms >= w->started_ms + INTERRUPT_AFTER_MS)
+            return w;
+    }
+    return NULL;
+}
+
+static void settle_interrupted(struct mount *m, uint64_t now_ms)
+{
+    struct waiting *w;
+
+    while ((w = next_interrupted(m, now_ms)) != NULL) {
         list_remove(&w->interrupted);
         if (w->cmd.kind != 0 || w->state == WAIT_OTHER || w->state == WAIT_IDLE)
             continue;
@@ -287,7 +299,7 @@ void wait_settle(struct mount *m)
     struct list round;
     bool behind = m->wanted_revision > m->revision || m->wanted_epoch > m->epoch;
 
-    settle_interrupted(m);
+    settle_interrupted(m, now_ms);
     LIST_FOREACH(it, &m->answered) {
         const struct waiting *w = LIST_ITEM(it, struct waiting, link);
 
@@ -331,8 +343,12 @@ int wait_timeout_ms(const struct mount *m)
 {
     uint64_t now_ms = client_now_ms(), at_ms = UINT64_MAX;
 
-    if (!list_empty(&m->interrupted))
-        return 0;
+    LIST_FOREACH(it, &m->interrupted) {
+        const struct waiting *w = LIST_ITEM(it, struct waiting, interrupted);
+
+        if (w->started_ms + INTERRUPT_AFTER_MS < at_ms)
+            at_ms = w->started_ms + INTERRUPT_AFTER_MS;
+    }
     LIST_FOREACH(it, &m->answered) {
         const struct waiting *w = LIST_ITEM(it, struct waiting, link);
 

@@ -1,0 +1,389 @@
+package mount
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sort"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"quorumfs.test/e2e/cluster"
+)
+
+func soak() bool { return os.Getenv("QUORUMFS_SOAK") != "" }
+
+func seed(t testing.TB) uint64 {
+	s := uint64(time.Now().UnixNano())
+	if v, err := strconv.ParseUint(os.Getenv("QUORUMFS_SEED"), 10, 64); err == nil {
+		s = v
+	}
+	t.Logf("seed %d (QUORUMFS_SEED)", s)
+	return s
+}
+
+// The storm's processes are this test program again: a process that hangs in a mount must not take the test with it.
+func init() {
+	if dir := os.Getenv("STORM_DIR"); dir != "" {
+		s, _ := strconv.ParseUint(os.Getenv("STORM_SEED"), 10, 64)
+		d, _ := time.ParseDuration(os.Getenv("STORM_TIME"))
+		os.Exit(stormProcess(dir, s, d))
+	}
+}
+
+// What an operation of a storm may meet: names come and go.
+var expected = []error{fs.ErrNotExist, fs.ErrExist, syscall.EISDIR, syscall.ENOTDIR, syscall.ENOTEMPTY, syscall.ESTALE, syscall.EINVAL}
+
+// What it may meet besides while its mount is killed, or its cluster has no leader.
+var expectedOfKills = []error{syscall.ENOTCONN, syscall.ECONNABORTED, syscall.ETIMEDOUT, syscall.EROFS, syscall.EIO, syscall.EBADF}
+
+func stormProcess(dir string, seed uint64, d time.Duration) int {
+	r := rand.New(rand.NewPCG(seed, 1))
+	allowed := expected
+	if os.Getenv("STORM_KILLS") != "" {
+		allowed = append(allowed, expectedOfKills...)
+	}
+	longest := time.Duration(0)
+	ops := 0
+	for end := time.Now().Add(d); time.Now().Before(end); ops++ {
+		a := filepath.Join(dir, fmt.Sprint("n", r.IntN(50)))
+		b := filepath.Join(dir, fmt.Sprint("n", r.IntN(50)))
+		var err error
+		began := time.Now()
+		switch r.IntN(9) {
+		case 0, 1, 2:
+			err = os.WriteFile(a, []byte(strings.Repeat(fmt.Sprint(seed, ops), r.IntN(20)+1)), 0o644)
+		case 3:
+			err = syscall.Unlink(a)
+		case 4, 5:
+			err = syscall.Rename(a, b)
+		case 6:
+			err = os.Mkdir(a, 0o755)
+		case 7:
+			err = syscall.Rmdir(a)
+		case 8:
+			if _, err = os.ReadDir(dir); err == nil {
+				_, err = os.ReadFile(a)
+			}
+		}
+		if took := time.Since(began); took > longest {
+			longest = took
+		}
+		ok := err == nil
+		for _, e := range allowed {
+			ok = ok || errors.Is(err, e)
+		}
+		if !ok {
+			fmt.Printf("%s: operation %d: %v\n", dir, ops, err)
+			return 1
+		}
+		if os.Getenv("STORM_KILLS") != "" && err != nil {
+			time.Sleep(time.Millisecond) // a mount that is away answers at once
+		}
+	}
+	fmt.Printf("%s: %d operations, longest %v\n", dir, ops, longest)
+	if longest > cluster.Bound {
+		return 1
+	}
+	return 0
+}
+
+func startStorm(t *testing.T, dir string, seed uint64, d time.Duration, kills bool) (wait func()) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0], "-test.run", "^$")
+	cmd.Env = append(os.Environ(), "STORM_DIR="+dir, fmt.Sprint("STORM_SEED=", seed), fmt.Sprint("STORM_TIME=", d))
+	if kills {
+		cmd.Env = append(cmd.Env, "STORM_KILLS=1")
+	}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	var out strings.Builder
+	cmd.Stdout = &out
+	cmd.Stderr = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	t.Cleanup(func() { cmd.Process.Kill() })
+	return func() {
+		t.Helper()
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Errorf("a process of the storm: %v\n%s", err, out.String())
+			} else {
+				t.Log(strings.TrimSpace(out.String()))
+			}
+		case <-time.After(d + cluster.Bound):
+			t.Errorf("a process of the storm in %s hangs", dir)
+		}
+	}
+}
+
+// puts writes and deletes keys of the same names beside the storm, about rate a second.
+func puts(t *testing.T, n *cluster.Node, prefix string, seed uint64, d time.Duration, rate int) (wait func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		r := rand.New(rand.NewPCG(seed, 2))
+		for end := time.Now().Add(d); time.Now().Before(end); {
+			began := time.Now()
+			key := fmt.Sprint(prefix, "n", r.IntN(50))
+			if r.IntN(3) == 0 {
+				n.Delete(key)
+			} else {
+				n.Put(key, fmt.Sprint("put ", r.Uint64()))
+			}
+			time.Sleep(time.Second/time.Duration(rate) - time.Since(began))
+		}
+	}()
+	return func() { <-done }
+}
+
+func names(t *testing.T, dir string) map[string]bool {
+	t.Helper()
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := map[string]bool{}
+	for _, e := range entries {
+		m[e.Name()] = true
+	}
+	return m
+}
+
+func list(m map[string]bool) string {
+	var all []string
+	for n := range m {
+		all = append(all, n)
+	}
+	sort.Strings(all)
+	return strings.Join(all, " ")
+}
+
+func TestAStormLeavesNodesAndWatchersAgreed(t *testing.T) {
+	c := three(t)
+	d, processes := 4*time.Second, 2
+	if soak() {
+		d, processes = 60*time.Second, 8
+	}
+	s := seed(t)
+	shell(t, c.Nodes[0].Mount, "mkdir storm")
+	dirs := []string{}
+	watchers := []*Watcher{}
+	for _, n := range c.Nodes {
+		dir := filepath.Join(n.Mount, "storm")
+		cluster.Until(t, dir, func() (bool, string) { _, err := os.Stat(dir); return err == nil, fmt.Sprint(err) })
+		dirs = append(dirs, dir)
+		watchers = append(watchers, Watch(t, dir, "."))
+	}
+	var waits []func()
+	for i := 0; i < processes; i++ {
+		waits = append(waits, startStorm(t, dirs[0], s+uint64(i), d, false), startStorm(t, dirs[1], s+100+uint64(i), d, false))
+	}
+	waits = append(waits, puts(t, c.Nodes[2], "/storm/", s, d, 50))
+	for _, wait := range waits {
+		wait()
+	}
+	same(t, dirs[0], dirs[1])
+	same(t, dirs[0], dirs[2])
+	for i, w := range watchers { // each has seen its way to the names that are there
+		if w.overflow {
+			t.Logf("%s: the reader's queue ran over", c.Nodes[i].Name)
+			continue
+		}
+		want := list(names(t, dirs[i]))
+		cluster.Until(t, "the watcher on "+c.Nodes[i].Name+" believes in what is there", func() (bool, string) {
+			got := list(model(nil, w.Events()))
+			return got == want, fmt.Sprintf("it has\n%s\nthere are\n%s", got, want)
+		})
+		t.Logf("%s: %d events", c.Nodes[i].Name, len(w.Events()))
+	}
+}
+
+// frontEnd is the process that serves a node's mount, by what only its command line has.
+func frontEnd(n *cluster.Node) int { return n.Child(" -o node=") }
+
+// helper is its echo helper.
+func helper(n *cluster.Node) int { return n.Child(" --echo-helper ") }
+
+func inD(t *testing.T) string {
+	t.Helper()
+	found := ""
+	entries, _ := os.ReadDir("/proc")
+	for _, e := range entries {
+		stat, err := os.ReadFile("/proc/" + e.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		after := string(stat[strings.LastIndexByte(string(stat), ')')+1:])
+		name := string(stat[:strings.LastIndexByte(string(stat), ')')+1])
+		if strings.HasPrefix(after, " D") && (strings.Contains(name, "mount.test") || strings.Contains(name, "quorumfs")) {
+			wchan, _ := os.ReadFile("/proc/" + e.Name() + "/wchan")
+			found += name + " " + string(wchan) + "\n"
+		}
+	}
+	return found
+}
+
+func TestAKilledFrontEndLeavesNobodyWaiting(t *testing.T) {
+	c := three(t)
+	rounds := 5
+	if soak() {
+		rounds = 100
+	}
+	s := seed(t)
+	shell(t, c.Nodes[0].Mount, "mkdir storm")
+	a, b, other := c.Nodes[0].Mount+"/storm", c.Nodes[1].Mount+"/storm", c.Nodes[2].Mount+"/storm"
+	same(t, a, b)
+	same(t, a, other)
+	bystander := Watch(t, other, ".")
+	for round := 0; round < rounds; round++ {
+		watch := Watch(t, b, ".")
+		d := 2 * time.Second
+		w1 := startStorm(t, a, s+uint64(round), d, false)
+		w2 := startStorm(t, b, s+100+uint64(round), d, true)
+		w3 := startStorm(t, b, s+200+uint64(round), d, true)
+		time.Sleep(time.Second) // the middle of the storm; nothing is waited for
+		pid := frontEnd(c.Nodes[1])
+		if pid == 0 {
+			t.Fatal("no front end")
+		}
+		syscall.Kill(pid, syscall.SIGKILL)
+		killed := time.Now()
+		cluster.UntilWithin(t, 10*time.Second, "the mount is back", func() (bool, string) {
+			now := frontEnd(c.Nodes[1])
+			if now == 0 || now == pid {
+				return false, "no new front end"
+			}
+			_, err := os.Stat(b)
+			return err == nil, fmt.Sprint(err)
+		})
+		t.Logf("round %d: back after %v", round, time.Since(killed))
+		w1()
+		w2()
+		w3()
+		cluster.Until(t, "nobody waits uninterruptibly", func() (bool, string) { d := inD(t); return d == "", d })
+		cluster.Until(t, "the watch has ended as documented", func() (bool, string) {
+			for _, e := range watch.Events() { // its file system is unmounted
+				if e.Mask&(syscall.IN_UNMOUNT|syscall.IN_IGNORED) != 0 {
+					return true, ""
+				}
+			}
+			return false, fmt.Sprintf("no UNMOUNT among %d events, overflow %v, ended %v", len(watch.Events()), watch.overflow, watch.ended)
+		})
+		watch.Close()
+		same(t, a, b)
+	}
+	want := list(names(t, other))
+	cluster.Until(t, "the bystander noticed nothing", func() (bool, string) {
+		got := list(model(nil, bystander.Events()))
+		return bystander.overflow || got == want, got + "\n" + want
+	})
+}
+
+// What close() said is there is on all nodes, once: each file holds lines that a process appended, numbered.
+func TestAKilledLeaderLosesNoClosedWrite(t *testing.T) {
+	c := three(t)
+	shell(t, c.Nodes[0].Mount, "mkdir w; : > w/log")
+	for _, n := range c.Nodes[1:] {
+		same(t, c.Nodes[0].Mount+"/w", n.Mount+"/w")
+	}
+	leader := c.Leader()
+	at := c.Others(leader)[0]
+	acknowledged := make(chan []string)
+	stop := make(chan struct{})
+	go func() {
+		var lines []string
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				acknowledged <- lines
+				return
+			default:
+			}
+			line := fmt.Sprintf("line %d\n", i)
+			f, err := os.OpenFile(at.Mount+"/w/log", os.O_WRONLY|os.O_APPEND, 0)
+			if err != nil {
+				continue
+			}
+			_, err = f.WriteString(line)
+			if closeErr := f.Close(); err == nil && closeErr == nil {
+				lines = append(lines, line)
+			}
+		}
+	}()
+	rounds := 2
+	if soak() {
+		rounds = 20
+	}
+	for i := 0; i < rounds; i++ {
+		time.Sleep(500 * time.Millisecond) // under load; nothing is waited for
+		leader.Kill()
+		c.Leader()
+		time.Sleep(500 * time.Millisecond)
+		leader.Start()
+		next := c.Leader()
+		if next == at {
+			break
+		}
+		leader = next
+	}
+	close(stop)
+	lines := <-acknowledged
+	if len(lines) < 10 {
+		t.Fatalf("only %d writes", len(lines))
+	}
+	t.Logf("%d acknowledged writes", len(lines))
+	for _, n := range c.Nodes {
+		cluster.Until(t, n.Name+" has every line once", func() (bool, string) {
+			content, err := os.ReadFile(n.Mount + "/w/log")
+			if err != nil {
+				return false, err.Error()
+			}
+			count := map[string]int{}
+			for _, l := range strings.SplitAfter(string(content), "\n") {
+				count[l]++
+			}
+			for _, l := range lines {
+				if count[l] != 1 {
+					return false, fmt.Sprintf("%d times %q", count[l], l)
+				}
+			}
+			return true, ""
+		})
+	}
+}
+
+// A helper that dies is started again, and what it had not told yet is told.
+func TestADeadHelperIsReplaced(t *testing.T) {
+	c := three(t)
+	shell(t, c.Nodes[0].Mount, "mkdir d")
+	same(t, c.Nodes[0].Mount, c.Nodes[1].Mount)
+	w := Watch(t, c.Nodes[1].Mount, "d")
+	for round := 0; round < 3; round++ {
+		pid := helper(c.Nodes[1])
+		if pid == 0 {
+			t.Fatal("no helper")
+		}
+		syscall.Kill(pid, syscall.SIGKILL)
+		shell(t, c.Nodes[0].Mount, fmt.Sprintf("for i in 1 2 3 4 5 6 7 8; do echo x > d/f-%d-$i; done", round))
+	}
+	cluster.Until(t, "the events of all files", func() (bool, string) {
+		n := 0
+		for _, e := range w.Events() {
+			if e.Mask&syscall.IN_CREATE != 0 {
+				n++
+			}
+		}
+		return n == 24, fmt.Sprint(n, " of 24")
+	})
+}
