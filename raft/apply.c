@@ -321,6 +321,7 @@ bool apply_pump(struct node *n)
         n->workers.submit(n->workers.ctx, WORK_APPLY, &job->work);
         return false;
     }
+    n->network.push_out(n->network.ctx);
     job_run(&job->work);
     job_finish(n);
     return true;

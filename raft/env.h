@@ -28,6 +28,8 @@ struct network {
     void (*send)(void *ctx, uint64_t to, uint8_t type, struct slice payload);
     /* The peers to keep connections with, by id and peer URL: the transport's whole truth. Copies. */
     void (*set_peers)(void *ctx, const uint64_t *ids, const char *const *urls, size_t n);
+    /* The caller is about to keep the loop busy: what was sent so far should be on its way before. */
+    void (*push_out)(void *ctx);
 };
 
 /* Two queues, each strictly in order, each of one thread: log flushes; applies to the store. */

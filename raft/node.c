@@ -255,13 +255,14 @@ void node_advance(struct node *n)
         proposals_committed(n);
         if (!n->failed)
             proposals_pump(n);
+        commit_pump(n); /* behind whatever this turn sent anyway, and before the loop is kept busy */
         more |= node_flush_pump(n);
         more |= apply_pump(n);
         if (!n->failed)
             reads_pump(n);
     }
     step_aside(n);
-    commit_pump(n); /* behind whatever this turn sent anyway */
+    commit_pump(n);
     n->advancing = false;
     if (!n->failed)
         set_timer(n);

@@ -95,6 +95,7 @@ bool node_flush_pump(struct node *n)
         n->workers.submit(n->workers.ctx, WORK_LOG, &n->flush);
         return false;
     }
+    n->network.push_out(n->network.ctx); /* the others write at the same time */
     flush_run(&n->flush);
     flush_finish(n);
     return true;

@@ -116,6 +116,15 @@ static void on_prepare(uv_prepare_t *p)
     } while (again);
 }
 
+/* Failures are met again before the loop waits. */
+static void push_out(void *ctx)
+{
+    struct transport *t = ctx;
+
+    LIST_FOREACH(it, &t->conns)
+        conn_flush(LIST_ITEM(it, struct peer_conn, link));
+}
+
 static void set_peers(void *ctx, const uint64_t *ids, const char *const *urls, size_t n)
 {
     struct transport *t = ctx;
@@ -144,7 +153,7 @@ static void set_peers(void *ctx, const uint64_t *ids, const char *const *urls, s
 
 void transport_table(struct transport *t, struct network *ret_network)
 {
-    *ret_network = (struct network){t, send_frame, set_peers};
+    *ret_network = (struct network){t, send_frame, set_peers, push_out};
 }
 
 struct transport_counters transport_counters(const struct transport *t)

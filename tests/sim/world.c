@@ -202,6 +202,11 @@ static void network_set_peers(void *ctx, const uint64_t *ids, const char *const 
         world_violation(s->world, "node %d wants %zu peers", s->index, n);
 }
 
+static void network_push_out(void *ctx)
+{
+    /* everything is on its way at once */
+}
+
 /* ---- workers ---- */
 
 static void workers_submit(void *ctx, enum work_queue queue, struct work *work)
@@ -267,7 +272,7 @@ void world_start_node(struct world *w, int i)
         .store_flags = STORE_NOSYNC, .store_map_bytes = (size_t)256 << 20, .log_segment_bytes = w->segment_bytes,
         .log_cache_bytes = 32 * 1024};
     struct clock clock = {s, clock_now, clock_wall, clock_random, clock_set_timer};
-    struct network network = {s, network_send, network_set_peers};
+    struct network network = {s, network_send, network_set_peers, network_push_out};
     struct workers workers = {s, workers_submit, workers_idle};
     struct node_callbacks callbacks = {s, on_revision, on_leader, on_fatal};
     struct disk disk = sim_disk_table(s->disk);

@@ -81,6 +81,10 @@ static void set_peers(void *ctx, const uint64_t *ids, const char *const *urls, s
 {
 }
 
+static void push_out(void *ctx)
+{
+}
+
 static void submit(void *ctx, enum work_queue queue, struct work *w)
 {
     struct bench *b = ctx;
@@ -207,7 +211,7 @@ static int bench_open(struct bench *b, unsigned members)
                                  .store_dir = b->store_dir, .store_flags = STORE_NOSYNC,
                                  .store_map_bytes = (size_t)1 << 30};
     struct clock clock = {b, now_ms, wall_ns, random_u64, set_timer};
-    struct network network = {b, send_frame, set_peers};
+    struct network network = {b, send_frame, set_peers, push_out};
     struct workers workers = {b, submit, idle};
     struct node_callbacks callbacks = {b, on_revision, on_leader, on_fatal};
 
