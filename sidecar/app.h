@@ -37,7 +37,7 @@ static inline struct app *app_of(const struct grpc_call *call)
 
 /* The tables of the services; NULL-terminated. */
 extern const struct grpc_method *const services_methods[];
-extern const struct grpc_method kv_range, kv_put, kv_delete_range, kv_txn;
+extern const struct grpc_method kv_range, kv_put, kv_delete_range, kv_txn, kv_compact;
 extern const struct grpc_method watch_watch;
 extern const struct grpc_method maintenance_status, maintenance_alarm;
 

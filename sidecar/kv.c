@@ -190,6 +190,15 @@ static void txn_message(struct grpc_call *call, struct slice message)
     arena_fini(&arena);
 }
 
+/* Answered when it is applied; the rows are removed by and by, whether "physical" was asked for or not. */
+static void compact_message(struct grpc_call *call, struct slice message)
+{
+    struct command cmd = {.kind = COMMAND_COMPACT};
+
+    if (!refused(call))
+        check_and_propose(call, etcd_compact_decode(message, &cmd.compact.revision, &cmd.compact.physical), &cmd, message);
+}
+
 /* ---- Range ---- */
 
 /* Reads and encodes: the answer with its header, in one body. Any thread. */
@@ -378,3 +387,5 @@ const struct grpc_method kv_delete_range = {
     .path = "/etcdserverpb.KV/DeleteRange", .kind = GRPC_UNARY, .message = delete_message, .end = kv_end};
 const struct grpc_method kv_txn = {
     .path = "/etcdserverpb.KV/Txn", .kind = GRPC_UNARY, .message = txn_message, .end = kv_end};
+const struct grpc_method kv_compact = {
+    .path = "/etcdserverpb.KV/Compact", .kind = GRPC_UNARY, .message = compact_message, .end = kv_end};

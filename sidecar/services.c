@@ -3,8 +3,6 @@
 #include "sidecar/app.h"
 
 const struct grpc_method *const services_methods[] = {
-    &kv_range,    &kv_put,
-    &kv_delete_range, &kv_txn,
-    &watch_watch, &maintenance_status,
-    &maintenance_alarm, NULL,
+    &kv_range,           &kv_put,      &kv_delete_range, &kv_txn, &kv_compact, &watch_watch,
+    &maintenance_status, &maintenance_alarm, NULL,
 };

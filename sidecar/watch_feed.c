@@ -350,10 +350,10 @@ static void cancel_live(struct feed *f, int64_t compacted)
         struct watch_stream *s = LIST_ITEM(it, struct watch_stream, link);
 
         for (size_t i = 0; i < s->ids_cap; i++)
-            if (s->ids[i] != NULL && s->ids[i]->state == WATCH_IS_LIVE && s->ids[i]->next <= compacted)
+            if (s->ids[i] != NULL && s->ids[i]->state == WATCH_IS_LIVE && s->ids[i]->next < compacted)
                 list_push_back(&doomed, &s->ids[i]->sweep_link);
     }
-    f->tail = compacted;
+    f->tail = compacted - 1;
     while (!list_empty(&doomed)) {
         struct watch *w = LIST_ITEM(doomed.next, struct watch, sweep_link);
 

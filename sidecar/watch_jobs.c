@@ -170,14 +170,14 @@ static void cancel_sweep(struct feed *f, int64_t compacted)
     {
         struct watch *w = LIST_ITEM(it, struct watch, sweep_link);
 
-        if (w->next <= compacted) {
+        if (w->next < compacted) {
             list_remove(&w->sweep_link);
             list_push_back(&doomed, &w->sweep_link);
         }
     }
     while (!list_empty(&doomed))
         watch_cancel_compacted(LIST_ITEM(doomed.next, struct watch, sweep_link), compacted);
-    f->sweep_pos = compacted + 1;
+    f->sweep_pos = compacted; /* what was changed at that very revision is kept */
 }
 
 static void sweep_done(struct feed *f, struct job *j)

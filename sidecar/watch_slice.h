@@ -24,7 +24,7 @@ struct watch_slice {
     size_t n_events, cap;
     int64_t next;       /* the revision to go on from; every revision in the slice is whole */
     int64_t snapshot;   /* newest revision of the snapshot that was read */
-    int64_t compacted;  /* >0: the log starts after this, nothing was read */
+    int64_t compacted;  /* >0: the log starts at this, nothing was read */
     bool more;          /* next is at most snapshot */
     size_t bytes;       /* of bodies */
     struct arena keys;

@@ -55,6 +55,7 @@ func All(t *testing.T) {
 		{"NeverReadsConnection", NeverReadsConnection},
 		{"NeverReadsStream", NeverReadsStream},
 		{"Etcdctl", Etcdctl},
+		{"Compact", Compact},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			defer watchdog(t, 120*time.Second)()

@@ -340,3 +340,85 @@ func WatchTxnTogether(t *testing.T, one, three *cluster.Cluster) {
 		t.Error(err)
 	}
 }
+
+// Compact: old revisions cannot be read; watches from before, and those that were overtaken, are told; others go on.
+func Compact(t *testing.T, one, three *cluster.Cluster) {
+	for _, n := range []*cluster.Node{one.Nodes[0], three.Follower()} {
+		c := connect(t, n)
+		ctx := within(t)
+		first := put(t, c, "/compact/k", "1").Header.Revision
+		second := put(t, c, "/compact/k", "2").Header.Revision
+		third := put(t, c, "/compact/k", "3").Header.Revision
+		live := c.Watch(ctx, "/compact/", clientv3.WithPrefix(), clientv3.WithCreatedNotify())
+		next(t, live)
+		// A stream that is not read until compaction has overtaken its watches, one on the key and one on a range.
+		s, err := pb.NewWatchClient(c.ActiveConnection()).Watch(ctx)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range []*pb.WatchCreateRequest{{Key: []byte("/compact/k")}, {Key: []byte("/compact/"), RangeEnd: []byte("/compact0")}} {
+			s.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: r}})
+			if a, err := s.Recv(); err != nil || !a.Created {
+				t.Fatal(a, err)
+			}
+		}
+		big := strings.Repeat("x", 500000)
+		var last int64
+		for i := 0; i < 12; i++ { // more than the stream's buffer and the client's window hold
+			last = put(t, c, "/compact/k", fmt.Sprint(big, i)).Header.Revision
+		}
+		events(t, live, 12)
+		if _, err := c.Compact(ctx, 1<<40); !errors.Is(err, rpctypes.ErrFutureRev) {
+			t.Errorf("compaction at a future revision: %v", err)
+		}
+		if r, err := c.Compact(ctx, second); err != nil || r.Header.Revision < last {
+			t.Errorf("compaction: %v %v", r, err)
+		}
+		if _, err := c.Compact(ctx, second); !errors.Is(err, rpctypes.ErrCompacted) {
+			t.Errorf("the same again: %v", err)
+		}
+		if _, err := c.Get(ctx, "/compact/k", clientv3.WithRev(first)); !errors.Is(err, rpctypes.ErrCompacted) {
+			t.Errorf("a read below: %v", err)
+		}
+		if r := get(t, c, "/compact/k", clientv3.WithRev(second)); len(r.Kvs) != 1 || string(r.Kvs[0].Value) != "2" {
+			t.Errorf("a read at it: %v", r.Kvs)
+		}
+		for _, opts := range [][]clientv3.OpOption{nil, {clientv3.WithPrefix()}} {
+			old := c.Watch(ctx, "/compact/k", append(opts, clientv3.WithRev(first))...)
+			if r := next(t, old); !r.Canceled || r.CompactRevision != second || !errors.Is(r.Err(), rpctypes.ErrCompacted) {
+				t.Errorf("a watch from below: %v %v", r, r.Err())
+			}
+			at := c.Watch(ctx, "/compact/k", append(opts, clientv3.WithRev(second))...)
+			if all := events(t, at, 14); string(all[0].Kv.Value) != "2" || all[1].Kv.ModRevision != third {
+				t.Errorf("a watch from the very revision: %v", all[0])
+			}
+		}
+		if _, err := c.Compact(ctx, last); err != nil {
+			t.Error(err)
+		}
+		canceled := map[int64]int64{}
+		seen := map[int64]int64{}
+		for len(canceled) < 2 {
+			r, err := s.Recv()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Canceled {
+				canceled[r.WatchId] = r.CompactRevision
+			}
+			for _, e := range r.Events {
+				if canceled[r.WatchId] != 0 || e.Kv.ModRevision <= seen[r.WatchId] {
+					t.Errorf("watch %d: revision %d after %d", r.WatchId, e.Kv.ModRevision, seen[r.WatchId])
+				}
+				seen[r.WatchId] = e.Kv.ModRevision
+			}
+		}
+		if canceled[0] != last || canceled[1] != last || seen[0] >= last || seen[1] >= last {
+			t.Errorf("overtaken watches: canceled %v, seen %v, compacted at %d", canceled, seen, last)
+		}
+		put(t, c, "/compact/k", "after")
+		if got := events(t, live, 1); string(got[0].Kv.Value) != "after" {
+			t.Errorf("the watch that was up to date: %v", got)
+		}
+	}
+}
