@@ -1,15 +1,12 @@
 #include "store/env.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#define PATH_BYTES 4096
+#include "store/current.h"
+
 #define FIRST_INODE 2 /* 1 is the root's */
 
 int err_from_mdb(int mdb_rc)
@@ -42,88 +39,14 @@ int err_from_mdb(int mdb_rc)
     }
 }
 
-/* ---- CURRENT: which environment is the one ---- */
-
-static int join_path(char *out, const char *dir, const char *name)
-{
-    int n = snprintf(out, PATH_BYTES, "%s/%s", dir, name);
-
-    return n > 0 && n < PATH_BYTES ? 0 : -ENAMETOOLONG;
-}
-
-static int current_read(const char *dir, uint64_t *ret_epoch)
-{
-    char path[PATH_BYTES], text[64];
-    char *end;
-    unsigned long long epoch;
-    ssize_t n;
-    int fd, rc = join_path(path, dir, "CURRENT");
-
-    if (rc < 0)
-        return rc;
-    fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    n = read(fd, text, sizeof(text) - 1);
-    rc = n < 0 ? -errno : 0;
-    close(fd);
-    if (rc < 0)
-        return rc;
-    text[n] = '\0';
-    if (strncmp(text, "env.", 4) != 0 || text[4] < '1' || text[4] > '9')
-        return -EUCLEAN;
-    errno = 0;
-    epoch = strtoull(text + 4, &end, 10);
-    if (errno != 0 || strcmp(end, "\n") != 0)
-        return -EUCLEAN;
-    *ret_epoch = epoch;
-    return 0;
-}
-
-static int sync_directory(const char *dir)
-{
-    int rc = 0, fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    if (fd < 0)
-        return -errno;
-    if (fsync(fd) < 0)
-        rc = -errno;
-    close(fd);
-    return rc;
-}
-
-static int current_write(const char *dir, uint64_t epoch)
-{
-    char temporary[PATH_BYTES], path[PATH_BYTES], text[64];
-    int fd, rc = join_path(temporary, dir, "CURRENT.new"), n;
-
-    if (rc == 0)
-        rc = join_path(path, dir, "CURRENT");
-    if (rc < 0)
-        return rc;
-    n = snprintf(text, sizeof(text), "env.%" PRIu64 "\n", epoch);
-    fd = open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0660);
-    if (fd < 0)
-        return -errno;
-    if (write(fd, text, (size_t)n) != n || fsync(fd) < 0)
-        rc = errno != 0 ? -errno : -EIO;
-    if (close(fd) < 0 && rc == 0)
-        rc = -errno;
-    if (rc == 0 && rename(temporary, path) < 0)
-        rc = -errno;
-    return rc == 0 ? sync_directory(dir) : rc;
-}
-
 /* ---- opening ---- */
 
 static int open_env(struct store *s, const char *dir, const struct store_options *options)
 {
-    char path[PATH_BYTES], name[64];
+    char path[CURRENT_PATH_BYTES];
     unsigned flags = MDB_NOTLS | MDB_NORDAHEAD;
-    int rc;
+    int rc = current_env_path(path, dir, s->epoch);
 
-    snprintf(name, sizeof(name), "env.%" PRIu64, s->epoch);
-    rc = join_path(path, dir, name);
     if (rc == 0)
         rc = err_from_mdb(mdb_env_create(&s->env));
     if (rc == 0)
@@ -138,7 +61,7 @@ static int open_env(struct store *s, const char *dir, const struct store_options
         return rc;
     flags |= (s->flags & STORE_WRITER) != 0 ? 0 : MDB_RDONLY;
     /* Without the sync of LMDB's meta page a crash of the machine may undo the last batch, whole: the log has it. */
-    flags |= (s->flags & STORE_NOSYNC) != 0 ? MDB_NOSYNC : MDB_NOMETASYNC;
+    flags |= (s->flags & (STORE_NOSYNC | STORE_UNSYNCED)) != 0 ? MDB_NOSYNC : MDB_NOMETASYNC;
     return err_from_mdb(mdb_env_open(s->env, path, flags, 0660));
 }
 
@@ -237,66 +160,91 @@ static int tables_open(struct store *s, uint64_t cluster_id)
     return err_from_mdb(mdb_txn_commit(txn)); /* keeps the table handles */
 }
 
-/* What a creation left that CURRENT never came to name: nobody has seen it. */
-static int remove_leftover(const char *dir)
+/* A new, empty environment of that epoch, and only then its name. */
+static int create_env(struct store *s, const char *dir, uint64_t epoch, const struct store_options *options)
 {
-    static const char *const names[] = {"env.1/data.mdb", "env.1/lock.mdb", "CURRENT.new"};
-    char path[PATH_BYTES];
+    char path[CURRENT_PATH_BYTES];
+    int rc = current_env_path(path, dir, epoch);
 
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        int rc = join_path(path, dir, names[i]);
-
-        if (rc < 0)
-            return rc;
-        if (unlink(path) < 0 && errno != ENOENT)
-            return -errno;
-    }
-    return 0;
-}
-
-static int create_all(struct store *s, const char *dir, const struct store_options *options)
-{
-    char path[PATH_BYTES];
-    int rc = join_path(path, dir, "env.1");
-
+    if (rc == 0)
+        rc = current_remove_env(dir, epoch); /* left by a creation that did not end: nobody has seen it */
     if (rc < 0)
         return rc;
-    s->epoch = 1;
-    if (mkdir(dir, 0770) < 0 && errno != EEXIST)
+    if (mkdir(path, 0770) < 0)
         return -errno;
-    rc = remove_leftover(dir);
-    if (rc < 0)
-        return rc;
-    if (mkdir(path, 0770) < 0 && errno != EEXIST)
-        return -errno;
+    s->epoch = epoch;
     rc = open_env(s, dir, options);
     if (rc == 0)
         rc = tables_create(s, options->cluster_id);
     if (rc == 0)
-        rc = sync_directory(path);
-    return rc == 0 ? current_write(dir, s->epoch) : rc;
+        rc = current_sync_directory(path);
+    return rc == 0 ? current_write(dir, epoch) : rc;
+}
+
+static int open_current(struct store *s, const char *dir, const struct store_options *options)
+{
+    int rc = open_env(s, dir, options);
+
+    if (rc == -ENOENT)
+        rc = -EUCLEAN; /* CURRENT names what is not there */
+    return rc == 0 ? tables_open(s, options->cluster_id) : rc;
+}
+
+/* The writer's environment: the current one if it can be trusted, else a new one, which the log fills again. */
+static int open_writer(struct store *s, const char *dir, const struct store_options *options)
+{
+    const bool marks = (s->flags & STORE_NOSYNC) == 0; /* a simulated machine has no boots */
+    uint64_t old;
+    bool trusted = true;
+    int rc, dead;
+
+    if (mkdir(dir, 0770) < 0 && errno != EEXIST)
+        return -errno;
+    rc = current_read(dir, &old);
+    if (rc == -ENOENT) {
+        rc = create_env(s, dir, 1, options);
+    } else if (rc == 0) {
+        if (marks)
+            rc = mark_is_trusted(dir, old, &trusted);
+        if (rc == 0 && old > 1)
+            rc = current_remove_env(dir, old - 1); /* a change of epoch did not come to its end */
+        if (rc < 0)
+            return rc;
+        s->epoch = old;
+        rc = trusted ? open_current(s, dir, options) : create_env(s, dir, old + 1, options);
+        if (rc == 0 && !trusted)
+            rc = current_remove_env(dir, old);
+        if (rc == 0 && trusted && marks && (s->flags & STORE_UNSYNCED) == 0)
+            rc = err_from_mdb(mdb_env_sync(s->env, 1)); /* what a run without syncs may have left to be written */
+    }
+    if (rc == 0 && marks)
+        rc = mark_write(dir, s->epoch, (s->flags & STORE_UNSYNCED) != 0);
+    if (rc < 0)
+        return rc;
+    s->marked = marks && (s->flags & STORE_UNSYNCED) != 0;
+    return err_from_mdb(mdb_reader_check(s->env, &dead));
 }
 
 int store_open(const char *dir, const struct store_options *options, struct store **ret_store)
 {
     struct store *s = calloc(1, sizeof(*s));
-    int rc, dead;
+    int rc;
 
     if (s == NULL)
         return -ENOMEM;
     s->flags = options->flags;
-    rc = current_read(dir, &s->epoch);
-    if (rc == -ENOENT && (s->flags & STORE_WRITER) != 0) {
-        rc = create_all(s, dir, options);
-    } else if (rc == 0) {
-        rc = open_env(s, dir, options);
-        if (rc == -ENOENT)
-            rc = -EUCLEAN; /* CURRENT names what is not there */
-        if (rc == 0)
-            rc = tables_open(s, options->cluster_id);
+    s->dir = strdup(dir);
+    if (s->dir == NULL) {
+        store_close(s);
+        return -ENOMEM;
     }
-    if (rc == 0 && (s->flags & STORE_WRITER) != 0)
-        rc = err_from_mdb(mdb_reader_check(s->env, &dead));
+    if ((s->flags & STORE_WRITER) != 0) {
+        rc = open_writer(s, dir, options);
+    } else {
+        rc = current_read(dir, &s->epoch);
+        if (rc == 0)
+            rc = open_current(s, dir, options);
+    }
     if (rc < 0) {
         store_close(s);
         return rc;
@@ -309,9 +257,14 @@ void store_close(struct store *s)
 {
     if (s == NULL)
         return;
+    /* Written and synced in full: then the next start need not ask whether the machine went down meanwhile. After
+     * any failure the mark stays, and says that it may have. */
+    if (s->marked && !s->failed && mdb_env_sync(s->env, 1) == 0)
+        (void)mark_write(s->dir, s->epoch, false);
     if (s->env != NULL)
         mdb_env_close(s->env);
     free(s->session_uses);
+    free(s->dir);
     free(s);
 }
 

@@ -39,7 +39,9 @@ struct session_use {
 
 struct store {
     MDB_env *env;
+    char *dir;
     unsigned flags;
+    bool marked; /* as running without syncs */
     uint64_t epoch, cluster_id, env_id;
     /* tables; meta rows stand in the environment's main database */
     MDB_dbi main, keys, gone, dirs, layers, log, sessions;

@@ -25,7 +25,11 @@ struct store_read;
 
 enum store_flags {
     STORE_WRITER = 1, /* the node: creates what is missing, may begin batches */
-    STORE_NOSYNC = 2, /* batches are not synced (simulation, and later: checkpoints) */
+    STORE_NOSYNC = 2, /* batches are not synced (simulation) */
+    /* Batches are not synced, and a mark in dir says so: after a crash of the machine (not of the process) the
+     * environment cannot be trusted, and store_open() begins an empty one of the next epoch. For a node whose log holds
+     * every entry from the first on. store_close() syncs and clears the mark. */
+    STORE_UNSYNCED = 4,
 };
 
 struct store_options {
@@ -76,7 +80,7 @@ int store_session_save(struct store_batch *b, uint64_t session, uint64_t sequenc
  * takes a few by itself, so this is for a node that is idle. What it removes nobody can ask for any more. */
 int store_batch_compact(struct store_batch *b, size_t max_rows, bool *ret_more);
 
-/* Commits (and syncs, without STORE_NOSYNC). Both end the batch, also when they fail; after a failed
+/* Commits (and syncs, unless opened otherwise). Both end the batch, also when they fail; after a failed
  * commit the store refuses further batches with -EIO. */
 int store_batch_commit(struct store_batch *b);
 void store_batch_abort(struct store_batch *b);

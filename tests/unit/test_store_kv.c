@@ -489,7 +489,7 @@ static void unknown_kinds_stop_the_node(void **state)
 static void other_clusters_store_is_refused(void **state)
 {
     struct fixture f;
-    struct store_options options = {.flags = STORE_WRITER, .cluster_id = 8};
+    struct store_options options = {.flags = STORE_WRITER | STORE_NOSYNC, .cluster_id = 8};
     struct store *s;
 
     fixture_begin(&f);
