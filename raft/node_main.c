@@ -327,6 +327,7 @@ static int open_node(struct program *p, const char *store_dir)
         .heartbeat_ms = c->heartbeat_ms,
         .election_ms = c->election_ms,
         .store_dir = store_dir,
+        .store_flags = STORE_UNSYNCED, /* the log is never trimmed yet: it fills a store that a crash spoilt */
         .logger = &p->logger,
     };
     struct node_callbacks callbacks = {p, on_revision, on_leader, on_fatal};
