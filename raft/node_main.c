@@ -15,6 +15,7 @@
 #include "raft/env_uv.h"
 #include "raft/identity.h"
 #include "raft/node.h"
+#include "raft/publish.h"
 #include "raft/socket_server.h"
 #include "raft/transport.h"
 
@@ -39,8 +40,9 @@ struct program {
     struct disk disk;
     enum phase phase;
     int ready_fd; /* -1: told, or nobody asks */
-    struct node_barrier barrier;
-    bool barrier_out, ready;
+    struct node_barrier barrier;   /* these two: asked on the way to readiness, */
+    struct node_proposal proposal; /* one after the other */
+    bool asking, ready;
     int exit_status;
 };
 
@@ -84,29 +86,74 @@ static void on_ready_timer(uv_timer_t *t)
     ask_ready(t->data);
 }
 
-static void on_ready_barrier(struct node_barrier *b, uint16_t status, uint64_t epoch, int64_t revision)
+static void become_ready(struct program *p)
 {
-    struct program *p = (struct program *)((char *)b - offsetof(struct program, barrier));
-
-    p->barrier_out = false;
-    if (p->phase != PHASE_RUNNING)
-        return;
-    if (status != STATUS_OK) {
-        uv_timer_start(&p->timer, on_ready_timer, READY_RETRY_MS, 0);
-        return;
-    }
     p->ready = true;
-    log_info(&p->logger, "member %016llx of cluster %016llx serves, revision %lld",
-             (unsigned long long)p->identity.member_id, (unsigned long long)p->identity.cluster_id, (long long)revision);
+    log_info(&p->logger, "member %016llx of cluster %016llx serves", (unsigned long long)p->identity.member_id,
+             (unsigned long long)p->identity.cluster_id);
     if (p->ready_fd >= 0 && write(p->ready_fd, "ready\n", 6) < 0)
         log_warn(&p->logger, "the supervisor cannot be told: %s", strerror(errno));
 }
 
+static void ask_ready_later(struct program *p)
+{
+    if (p->phase == PHASE_RUNNING)
+        uv_timer_start(&p->timer, on_ready_timer, READY_RETRY_MS, 0);
+}
+
+static void on_published(struct node_proposal *proposal, uint16_t status, int64_t revision, struct slice body)
+{
+    struct program *p = (struct program *)((char *)proposal - offsetof(struct program, proposal));
+
+    p->asking = false;
+    if (p->phase != PHASE_RUNNING)
+        return;
+    if (status != STATUS_OK) {
+        log_debug(&p->logger, "name and client URLs could not be published: %s", status_text(status));
+        ask_ready_later(p); /* and look whether it took effect */
+        return;
+    }
+    become_ready(p);
+}
+
+static void publish(struct program *p)
+{
+    struct bytes b;
+
+    bytes_init(&b);
+    if (publish_encode(p->identity.member_id, p->config, &b) < 0) {
+        bytes_fini(&b);
+        ask_ready_later(p);
+        return;
+    }
+    memset(&p->proposal, 0, sizeof(p->proposal));
+    p->proposal.take_command = bytes_take(&b, &p->proposal.command_len);
+    p->proposal.done = on_published;
+    p->asking = true;
+    node_propose(p->node, &p->proposal);
+}
+
+static void on_ready_barrier(struct node_barrier *b, uint16_t status, uint64_t epoch, int64_t revision)
+{
+    struct program *p = (struct program *)((char *)b - offsetof(struct program, barrier));
+
+    p->asking = false;
+    if (p->phase != PHASE_RUNNING)
+        return;
+    if (status != STATUS_OK)
+        ask_ready_later(p);
+    else if (publish_is_current(node_store(p->node), p->identity.member_id, p->config))
+        become_ready(p);
+    else
+        publish(p);
+}
+
+/* A barrier of its own, so it has caught up; then its name and addresses, if they are news. */
 static void ask_ready(struct program *p)
 {
-    if (p->ready || p->barrier_out || p->phase != PHASE_RUNNING)
+    if (p->ready || p->asking || p->phase != PHASE_RUNNING)
         return;
-    p->barrier_out = true;
+    p->asking = true;
     memset(&p->barrier, 0, sizeof(p->barrier));
     p->barrier.done = on_ready_barrier;
     node_barrier(p->node, &p->barrier);

@@ -1,0 +1,20 @@
+/* publish.h - what a member tells the cluster of itself: its name and its clients' addresses.
+ *
+ * Process: node.
+ * Thread:  the loop's.
+ * Errors:  negative errno.
+ * Memory:  as each function says.
+ * Units:   none. */
+#ifndef RAFT_PUBLISH_H
+#define RAFT_PUBLISH_H
+
+#include "base/bytes.h"
+#include "raft/config.h"
+#include "store/store.h"
+
+/* Whether the store holds already what c says of member id. A false answer costs a command, no more. */
+bool publish_is_current(struct store *s, uint64_t id, const struct config *c);
+/* Appends the command that says it. */
+int publish_encode(uint64_t id, const struct config *c, struct bytes *out);
+
+#endif
