@@ -19,7 +19,7 @@ struct request {
     bool cancelled;
     char key[32], value[48];
     uint64_t sequence;
-    int64_t bound; /* of a read: revision that it must at least see */
+    int64_t bound; /* newest revision acknowledged before it was first asked: a read must see it, a put comes after */
     struct node_proposal proposal;
     struct node_barrier barrier;
 };
@@ -27,6 +27,7 @@ struct request {
 struct client {
     uint64_t session, sequence;
     bool waits;        /* for its session's put */
+    int64_t bound;     /* of that put */
     char key[32], value[48]; /* of that put */
     unsigned in_flight, counter;
 };
@@ -89,6 +90,9 @@ static void put_done(struct node_proposal *p, uint16_t status, int64_t revision,
                status_name(status), (long long)revision);
     if (status == STATUS_OK) {
         w->stats.acknowledged++;
+        if (revision <= q->bound)
+            world_violation(w, "%s has revision %lld, and %lld was acknowledged before it was asked for", q->value,
+                            (long long)revision, (long long)q->bound);
         check_acknowledged(w, q->key, q->value, revision);
     } else if (is_unknown(status)) {
         w->stats.unknown++;
@@ -125,15 +129,18 @@ static void propose(struct world *w, int client, struct sim_node *s, bool sessio
         if (!c->waits) {
             c->sequence++;
             c->waits = true;
+            c->bound = check_newest_acknowledged(w);
             snprintf(c->key, sizeof c->key, "key%llu", (unsigned long long)rng_below(&w->rng, KEYS));
             snprintf(c->value, sizeof c->value, "s%d.%llu", client, (unsigned long long)c->sequence);
         }
+        q->bound = c->bound;
         cmd.session = c->session;
         cmd.sequence = c->sequence;
         snprintf(q->key, sizeof q->key, "%s", c->key);
         snprintf(q->value, sizeof q->value, "%s", c->value);
     } else {
         c->in_flight++;
+        q->bound = check_newest_acknowledged(w);
         snprintf(q->key, sizeof q->key, "key%llu", (unsigned long long)rng_below(&w->rng, KEYS));
         snprintf(q->value, sizeof q->value, "p%d.%u", client, ++c->counter);
     }
