@@ -188,10 +188,14 @@ int log_segment_retire(struct log *l)
         log_path(l, "seg-", number, path);
         log_path(l, "spare-", number, spare);
         rc = keep ? d->rename(d->ctx, path, spare) : d->remove(d->ctx, path);
+        if (rc == -ENOENT) { /* done by a try before, whose sync_dir failed */
+            keep = false;
+            rc = 0;
+        }
         if (rc == 0)
             rc = d->sync_dir(d->ctx, l->dir);
         if (rc < 0)
-            return rc; /* the next try finds -ENOENT and stops there: trimmed files are then left to the next start */
+            return rc;
         pthread_mutex_lock(&l->mutex);
         l->retired_count--;
         memmove(l->retired, l->retired + 1, l->retired_count * sizeof(*l->retired));

@@ -40,9 +40,9 @@ static inline bool converse_turn(uv_loop_t *loop, int fd)
     return n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR && errno != ENOTCONN);
 }
 
-static inline void converse(uv_loop_t *loop, int port, struct slice in, size_t pieces)
+/* Takes the connected descriptor. */
+static inline void converse(uv_loop_t *loop, int fd, struct slice in, size_t pieces)
 {
-    int fd = converse_dial(port);
     size_t step = in.len / pieces + 1, at = 0;
     uint64_t until = uv_hrtime() / 1000000 + CONVERSE_BOUND_MS;
     bool ended = false, shut = false;

@@ -64,7 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     started = true;
     if (size < 2)
         return 0;
-    converse(&world.loop, world.port, slice_make(data + 1, size - 1), data[0] % 8 + 1u);
+    converse(&world.loop, converse_dial(world.port), slice_make(data + 1, size - 1), data[0] % 8 + 1u);
     counters = grpc_server_counters(world.grpc);
     until = uv_hrtime() / 1000000 + CONVERSE_BOUND_MS;
     while (counters->conns_open > 0) {

@@ -71,7 +71,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         peer_frame_encode(&in, PEER_FRAME_HELLO, bytes_slice(&hello));
     }
     bytes_raw(&in, data + 1, size - 1);
-    converse(&world.loop, world.port, bytes_slice(&in), data[0] % 8 + 1u);
+    converse(&world.loop, converse_dial(world.port), bytes_slice(&in), data[0] % 8 + 1u);
     bytes_fini(&hello);
     bytes_fini(&in);
     return 0;

@@ -155,6 +155,17 @@ static void seeds_socket(struct bytes *b)
     socket_welcome_encode(&welcome, b);
     frame(&out, SOCKET_WELCOME, b);
     save_bytes("socket", "hello", -1, &out);
+    socket_hello_encode(&hello, b);
+    frame(&out, SOCKET_HELLO, b);
+    frame(&out, SOCKET_BARRIER, b);
+    frame(&out, SOCKET_STATUS, b);
+    command_encode(&(struct command){.kind = COMMAND_PUT, .session = 9, .sequence = 1, .put = {.key = TEXT("/a")}}, b);
+    frame(&out, SOCKET_PROPOSE, b);
+    save("server", "whole", 0, bytes_slice(&out));
+    save_bytes("server", "pieces", 7, &out);
+    frame(&out, SOCKET_BARRIER, b);
+    frame(&out, SOCKET_STATUS, b);
+    save_bytes("server", "behind-hello", 0x80, &out);
     socket_proposed_encode(&proposed, b);
     frame(&out, SOCKET_PROPOSED, b);
     socket_barrier_done_encode(&barrier, b);
