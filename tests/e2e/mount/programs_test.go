@@ -1,0 +1,188 @@
+package mount
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"quorumfs.test/e2e/cluster"
+)
+
+func need(t *testing.T, programs ...string) {
+	t.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			t.Skipf("%s is not installed", p)
+		}
+	}
+}
+
+// What people use, unmodified, on one mount; the other nodes follow.
+func TestProgramsWorkAsOnALocalDisk(t *testing.T) {
+	c := three(t)
+	programs := []struct {
+		name   string
+		needs  []string
+		script string
+		want   string // what show prints on another node
+		show   string
+	}{
+		{"vim", []string{"vim"}, `printf 'one\ntwo\n' > f; vim -u NONE -N -es -c '1s/one/1/' -c 'normal Gothree' -c 'wq' f`,
+			"1\ntwo\nthree\n", `cat f`},
+		{"vim with a swap file and a backup", []string{"vim", "script"},
+			`printf 'one\n' > f; export TERM=xterm; script -qec "vim -u NONE -N -c 'set backup swapfile' -c 'normal Atwo' -c 'wq' f" /dev/null >/dev/null </dev/null`,
+			"onetwo\n", `cat f`},
+		{"nano", []string{"nano", "script"}, `printf 'one\n' > f; export TERM=xterm
+			(sleep 1; printf 'new \017'; sleep 0.5; printf '\r'; sleep 0.5; printf '\030'; sleep 1) | timeout 20 script -qec 'nano -I f' /dev/null >/dev/null`,
+			"new one\n", `cat f`},
+		{"sed -i", nil, `printf 'one\ntwo\n' > f; sed -i s/two/2/ f`, "one\n2\n", `cat f`},
+		{"rsync", []string{"rsync"}, `mkdir -p src/a; echo 1 > src/a/f; ln -s a src/l; rsync -a src/ dst/; echo 2 >> src/a/f; rsync -a --inplace src/ dst/
+			test -z "$(rsync -ai src/ dst/)"`, "1\n2\na\n", `cat dst/a/f; readlink dst/l`},
+		{"git", []string{"git"}, `export HOME=$PWD; git -c init.defaultBranch=main init -q r; cd r
+			git config user.email a@b; git config user.name n; echo 1 > f; git add f; git commit -qm one; echo 2 >> f; git commit -qam two
+			git fsck --strict 2>&1; git gc -q; cd ..; git clone -q r s; git -C s fsck; cat s/f`, "1\n2\n", `cat s/f`},
+		{"tar", []string{"tar"}, `mkdir -p a/b; echo 1 > a/b/f; ln -s f a/b/l; chmod 600 a/b/f; tar cf - a | (mkdir x; cd x; tar xpf -)`,
+			"1\nf\n600\n", `cat x/a/b/f; readlink x/a/b/l; stat -c %a x/a/b/f`},
+		{"cp -a of a tree", nil, `mkdir -p a/b; for i in 1 2 3 4 5 6 7 8 9; do echo $i > a/b/$i; done; touch -d 2001-02-03 a/b/1; cp -a a c; diff -r a c`,
+			"1 981158400\n", `echo $(cat c/b/1) $(TZ=UTC stat -c %Y c/b/1)`},
+		{"tail -f", nil, `echo one > f; (timeout 20 tail -n +1 -f f > out.$$ & echo $! > pid); sleep 0.3; echo two >> f
+			for i in $(seq 100); do grep -q two out.$$ && break; sleep 0.1; done; kill $(cat pid); grep -c . out.$$`, "one\ntwo\n", `cat f`},
+		{"dd, sparse and in place", nil, `dd if=/dev/zero of=f bs=1 count=1 seek=99999 status=none; printf x | dd of=f bs=1 seek=5 conv=notrunc status=none`,
+			"100000\nx\n", `stat -c %s f; dd if=f bs=1 skip=5 count=1 status=none; echo`},
+		{"private and shared mappings", []string{"python3"}, `python3 - <<'E'
+import mmap
+open("f", "wb").write(b"a" * 5000)
+with open("f", "r+b") as f:
+    m = mmap.mmap(f.fileno(), 0)
+    m[10:13] = b"xyz"
+    m.flush()
+    m.close()
+E`, "xyz\n", `dd if=f bs=1 skip=10 count=3 status=none; echo`},
+		{"mkfifo between processes of one machine", nil, `mkfifo p; (echo hello > p &); cat p`, "fifo\n", `stat -c %F p`},
+		{"an open file that is removed", []string{"python3"}, `python3 - <<'E'
+import os
+f = open("f", "w+"); f.write("one"); f.flush(); os.unlink("f"); f.write("two"); f.flush(); f.seek(0)
+assert f.read() == "onetwo"
+assert os.fstat(f.fileno()).st_nlink == 0
+E
+echo done > g`, "g\n", `ls`},
+		{"a file at its largest", nil, `head -c 8388608 /dev/zero > f; if printf x >> f 2>/dev/null; then exit 1; fi; if truncate -s 9M f 2>/dev/null; then exit 1; fi`,
+			"8388608\n", `stat -c %s f`},
+		{"directories with many names", nil, `mkdir d; for i in $(seq 300); do : > d/$i; done; ls d | wc -l`, "300\n", `ls d | wc -l`},
+	}
+	for i, p := range programs {
+		t.Run(strings.ReplaceAll(p.name, " ", "_"), func(t *testing.T) {
+			need(t, p.needs...)
+			sub := fmt.Sprint("p", i)
+			here := filepath.Join(c.Nodes[0].Mount, sub)
+			shell(t, c.Nodes[0].Mount, "mkdir "+sub)
+			shell(t, here, p.script)
+			for _, n := range c.Nodes {
+				there := filepath.Join(n.Mount, sub)
+				cluster.Until(t, "the outcome on "+n.Name, func() (bool, string) {
+					if _, err := os.Stat(there); err != nil {
+						return false, err.Error()
+					}
+					out, err := try(there, p.show)
+					return err == nil && out == p.want, fmt.Sprintf("%q, %v; wanted %q", out, err, p.want)
+				})
+			}
+			same(t, here, filepath.Join(c.Nodes[2].Mount, sub))
+		})
+	}
+}
+
+// Errors are those of a local disk.
+func TestErrorsAreThoseOfALocalDisk(t *testing.T) {
+	c := three(t)
+	local := tmpfs(t)
+	script := `exec 2>&1; export LC_ALL=C
+	say() { "$@" && echo ok || true; }
+	mkdir d; echo 1 > f; echo 2 > d/g; ln -s nowhere l
+	say mkdir d; say rmdir d; say rm d; say cat nothing; say cat d; say mv f d/g/h; say mv d d/e; say rmdir f; say cat l
+	say mkdir nothing/x; say mv -T f d; say mv -T d f; say ln -s x f; say cat f/x; say touch nothing/y; say mkdir -p d/e/f; say rmdir d/e
+	say mv -n f d/g; cat f d/g; say chmod 0 f; say rmdir .; say mv nothing x
+	`
+	want := shell(t, local, script)
+	got := shell(t, c.Nodes[0].Mount, script)
+	if got != want {
+		t.Errorf("on the mount\n%s\non tmpfs\n%s", got, want)
+	}
+}
+
+// Keys that are no plain paths, made by the API and read and changed through the mount; and back.
+func TestOddKeysAreFiles(t *testing.T) {
+	c := three(t)
+	at, n := c.Nodes[1], c.Nodes[0]
+	long := strings.Repeat("k", 300)
+	piece := strings.Repeat("k", 250) + "%+"
+	keys := map[string]string{ // key to path
+		"foo":            "%:bare/foo",
+		"bar":            "%:bare/bar/%:value",
+		"bar/foo/baz":    "%:bare/bar/foo/baz",
+		"/a":             "a/%:value",
+		"/a/b":           "a/b",
+		"/s//b":          "s/%:/b",
+		"/t/":            "t/%:slash",
+		"/t/x":           "t/x",
+		"/u/.":           "u/%:.",
+		"/u/..":          "u/%:..",
+		"/u/%:odd%":      "u/%:%25:odd%25",
+		"/u/100%":        "u/100%",
+		"/.quorumfs":     "%:.quorumfs",
+		"/u/" + long:     "u/" + piece + "/" + strings.Repeat("k", 50),
+		"/u/\xff\x01bin": "u/\xff\x01bin",
+	}
+	for key := range keys {
+		if _, err := at.Put(key, "of "+key); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for key, path := range keys {
+		file := filepath.Join(n.Mount, path)
+		cluster.Until(t, path+" can be read", func() (bool, string) {
+			content, err := os.ReadFile(file)
+			return err == nil && string(content) == "of "+key, fmt.Sprintf("%q %v", content, err)
+		})
+		if err := os.WriteFile(file, []byte("changed "+key), 0o644); err != nil {
+			t.Errorf("write of %s: %v", path, err)
+		}
+		if kv, err := at.GetKV(key); err != nil || kv == nil || string(kv.Value) != "changed "+key {
+			t.Errorf("%q is %+v, %v after a write of %s", key, kv, err, path)
+		}
+		parent := filepath.Dir(file)
+		found := false
+		entries, err := os.ReadDir(parent)
+		for _, e := range entries {
+			found = found || e.Name() == filepath.Base(file)
+		}
+		if !found {
+			t.Errorf("%s is not listed: %v %v", path, entries, err)
+		}
+	}
+	for key, path := range keys {
+		if err := os.Remove(filepath.Join(n.Mount, path)); err != nil {
+			t.Errorf("rm of %s: %v", path, err)
+		}
+		if kv, err := at.GetKV(key); err != nil || kv != nil {
+			t.Errorf("%q is still there: %+v %v", key, kv, err)
+		}
+	}
+	for _, bad := range []string{"%:a", "%:%41", "%:value", ".quorumfs", "x/%:bare"} {
+		if err := os.WriteFile(filepath.Join(n.Mount, bad), nil, 0o644); err == nil {
+			t.Errorf("%s was made", bad)
+		}
+	}
+	nul := filepath.Join(n.Mount, "%:a%00b")
+	if err := os.WriteFile(nul, []byte("nul"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	rows := at.DumpFrom(1)
+	if len(rows) == 0 {
+		t.Skip("no dump")
+	}
+	same(t, n.Mount, c.Nodes[2].Mount)
+}
