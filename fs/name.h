@@ -1,4 +1,4 @@
-/* name.h - keys as names below a mount point, and back. docs/mount.md, "Names", has the rules with examples.
+/* name.h - keys as names below a mount point, and back. docs/mount.md has the rules with examples.
  *
  * Process: any.
  * Thread:  pure functions.
