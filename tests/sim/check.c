@@ -130,6 +130,11 @@ void check_node(struct world *w, struct sim_node *s)
     c->applied[i] = s->node->applied_index;
 }
 
+void check_store_lost(struct world *w, int node)
+{
+    w->checker->applied[node] = 0;
+}
+
 /* If two logs hold an entry of the same index and term, they are equal up to there. */
 void check_logs(struct world *w)
 {

@@ -1,6 +1,5 @@
 /* main.c - sim [-v] [-n seeds] [-m mutant] [seed]; sim -l lists the mutants. Runs one seed, or so many from it on. Exit status 1 at the first broken promise.
  * SEED and SEEDS in the environment do the same. */
-#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -16,32 +15,12 @@
 static struct stats total;
 static uint64_t total_virtual;
 
-static void remove_tree(const char *path)
-{
-    DIR *dir = opendir(path);
-    struct dirent *e;
-    char child[512];
-
-    if (dir == NULL) {
-        unlink(path);
-        return;
-    }
-    while ((e = readdir(dir)) != NULL) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
-        snprintf(child, sizeof child, "%s/%s", path, e->d_name);
-        remove_tree(child);
-    }
-    closedir(dir);
-    rmdir(path);
-}
-
 static char work_dir[64];
 
 static void clean_up(void)
 {
     if (work_dir[0] != '\0')
-        remove_tree(work_dir);
+        world_remove_tree(work_dir);
 }
 
 static void make_dir(void)
@@ -106,11 +85,12 @@ static void print_stats(uint64_t seeds, double seconds)
     printf("sim: %llu seeds in %.1f s, %llu s of virtual time, %llu events\n", (unsigned long long)seeds, seconds,
            (unsigned long long)(total_virtual / SECOND), (unsigned long long)s->events);
     printf("sim: %llu messages (%llu lost, %llu twice), %llu crashes, %llu partitions, %llu elections, %llu transfers, %llu pauses, %llu full disks, "
+           "%llu stores lost, "
            "%llu starts that died\n",
            (unsigned long long)s->messages, (unsigned long long)s->lost, (unsigned long long)s->duplicated,
            (unsigned long long)s->crashes, (unsigned long long)s->partitions, (unsigned long long)s->elections,
            (unsigned long long)s->transfers, (unsigned long long)s->pauses,
-           (unsigned long long)s->full_disks, (unsigned long long)s->dead_starts);
+           (unsigned long long)s->full_disks, (unsigned long long)s->stores_lost, (unsigned long long)s->dead_starts);
     printf("sim: %llu puts: %llu acknowledged, %llu refused, %llu unknown, %llu retries; %llu of %llu barriers passed\n",
            (unsigned long long)s->proposed, (unsigned long long)s->acknowledged, (unsigned long long)s->refused,
            (unsigned long long)s->unknown, (unsigned long long)s->retried, (unsigned long long)s->barriers_ok,

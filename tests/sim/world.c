@@ -1,11 +1,13 @@
 /* world.c - the event heap, and the node's tables on top of it: clock, network, workers; and what goes wrong with them. */
 #include "tests/sim/world.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/crc32c.h"
 #include "raft/message.h"
@@ -319,6 +321,26 @@ void world_start_node(struct world *w, int i)
     check_node(w, s);
 }
 
+void world_remove_tree(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *e;
+    char child[512];
+
+    if (dir == NULL) {
+        unlink(path);
+        return;
+    }
+    while ((e = readdir(dir)) != NULL) {
+        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
+            continue;
+        snprintf(child, sizeof child, "%s/%s", path, e->d_name);
+        world_remove_tree(child);
+    }
+    closedir(dir);
+    rmdir(path);
+}
+
 /* The machine stops. A flush that is under way may have done a part of its work. */
 void world_crash_node(struct world *w, int i)
 {
@@ -336,6 +358,14 @@ void world_crash_node(struct world *w, int i)
     node_close(s->node);
     s->node = NULL;
     sim_disk_crash(s->disk);
+    if (w->faults.stores_lost && rng_chance(&w->rng, 300)) {
+        /* The store's batches are not synced: behind a crash of the machine it is filled anew from the log. */
+        w->stats.stores_lost++;
+        world_note(w, "node %d: loses its store", i);
+        world_remove_tree(s->dir);
+        mkdir(s->dir, 0700);
+        check_store_lost(w, i);
+    }
     for (int m = 0; m < w->n_nodes; m++)
         if (w->nodes[m].node != NULL)
             node_peer_disconnected(w->nodes[m].node, s->id);
@@ -541,6 +571,7 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
     w->faults.slow_disks = rng_chance(&w->rng, 600);
     w->faults.full_disks = rng_chance(&w->rng, 300);
     w->faults.dying_starts = rng_chance(&w->rng, 500);
+    w->faults.stores_lost = rng_chance(&w->rng, 500);
     w->faults.pauses = rng_chance(&w->rng, 500);
     w->faults.transfers = rng_chance(&w->rng, 500);
     w->padding = rng_chance(&w->rng, 600) ? 0 : rng_chance(&w->rng, 900) ? 3000 : 60000;

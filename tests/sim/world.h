@@ -78,11 +78,11 @@ struct sim_node {
 struct faults { /* per mille, or times */
     unsigned loss, duplicate, reorder;
     uint64_t latency;
-    bool crashes, partitions, slow_disks, transfers, pauses, full_disks, dying_starts;
+    bool crashes, partitions, slow_disks, transfers, pauses, full_disks, dying_starts, stores_lost;
 };
 
 struct stats {
-    uint64_t events, messages, lost, duplicated, crashes, partitions, elections, transfers, pauses, full_disks, dead_starts;
+    uint64_t events, messages, lost, duplicated, crashes, partitions, elections, transfers, pauses, full_disks, stores_lost, dead_starts;
     uint64_t proposed, acknowledged, unknown, refused, retried, barriers, barriers_ok;
 };
 
@@ -115,6 +115,7 @@ void world_at(struct world *w, uint64_t delay, int kind, int node, uint64_t numb
 void world_run(struct world *w, uint64_t until);
 void world_start_node(struct world *w, int i);
 void world_crash_node(struct world *w, int i);
+void world_remove_tree(const char *path);
 /* Everything is repaired: no loss, no cuts, all nodes up. */
 void world_heal(struct world *w);
 
@@ -129,6 +130,7 @@ void clients_stop(struct world *w);
 struct checker *checker_new(void);
 void checker_free(struct checker *c);
 void check_node(struct world *w, struct sim_node *s);     /* after each event at that node */
+void check_store_lost(struct world *w, int node);        /* its store begins anew, from the log */
 void check_logs(struct world *w);                          /* log matching, all pairs */
 void check_converged(struct world *w);                     /* after healing: all levels equal */
 bool check_is_level(const struct world *w);
