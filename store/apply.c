@@ -398,8 +398,15 @@ int apply_delete(struct apply *a, const struct op_delete *op, struct op_result *
 
 static int run_put(struct apply *a, struct result *result)
 {
-    int rc = apply_check_put(a, &a->cmd->put, &result->status);
+    int rc;
 
+    /* etcd looks for the lease first here, and last in a transaction. */
+    result->status = apply_check_put_shape(&a->cmd->put);
+    if (result->status == STATUS_OK && a->cmd->put.lease != 0)
+        result->status = STATUS_LEASE_NOT_FOUND;
+    if (result->status != STATUS_OK)
+        return 0;
+    rc = apply_check_put(a, &a->cmd->put, &result->status);
     return rc == 0 && result->status == STATUS_OK ? apply_put(a, &a->cmd->put, &result->op) : rc;
 }
 
