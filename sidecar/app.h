@@ -27,6 +27,8 @@ struct app {
     struct feed *feed;
     size_t pending_bytes; /* of requests at the node */
     uint64_t ranges_in_workers;
+    struct list health_watches;
+    int serving; /* what they were told last */
     bool stopping;
 };
 
@@ -40,6 +42,11 @@ extern const struct grpc_method *const services_methods[];
 extern const struct grpc_method kv_range, kv_put, kv_delete_range, kv_txn, kv_compact;
 extern const struct grpc_method watch_watch;
 extern const struct grpc_method maintenance_status, maintenance_alarm;
+extern const struct grpc_method cluster_member_list;
+extern const struct grpc_method health_check, health_watch;
+
+/* Tells those who watch the health of a change, if there is one. */
+void health_turn(struct app *app);
 
 /* pages.c: plain HTTP. */
 void pages_answer(void *app, const struct http_request *request, struct http_reply *reply);

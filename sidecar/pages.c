@@ -41,6 +41,32 @@ static void health(struct app *app, struct http_reply *reply)
     put(&reply->body, "{\"health\":\"%s\",\"reason\":\"%s\"}", wrong == NULL ? "true" : "false", wrong != NULL ? wrong : "");
 }
 
+/* ---- /livez, /readyz: etcd's checks as far as they have a meaning here ---- */
+
+static void checks(struct app *app, const struct http_request *request, bool ready, struct http_reply *reply)
+{
+    bool leader = node_line_connected(app->line) && client_leader(node_line_client(app->line)) != 0;
+    const struct {
+        const char *name;
+        bool ok, asked;
+    } list[] = {
+        {"serializable_read", node_line_read(app->line) != NULL, true},
+        {"linearizable_read", leader, ready},
+    };
+    bool all = true, verbose = slice_has_prefix(request->query, slice_from_str("verbose"));
+
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
+        all = all && (list[i].ok || !list[i].asked);
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
+        if (list[i].asked && (verbose || !all))
+            put(&reply->body, "[%c]%s %s\n", list[i].ok ? '+' : '-', list[i].name, list[i].ok ? "ok" : "failed");
+    reply->status = all ? 200 : 503;
+    if (all)
+        put(&reply->body, "ok\n");
+    else
+        put(&reply->body, "%s check failed\n", ready ? "readyz" : "livez");
+}
+
 /* ---- /metrics ---- */
 
 static void family(struct bytes *out, const char *name, const char *type, const char *help)
@@ -168,6 +194,10 @@ void pages_answer(void *ctx, const struct http_request *request, struct http_rep
 
     if (slice_equal(request->path, slice_from_str("/health"))) {
         health(app, reply);
+    } else if (slice_equal(request->path, slice_from_str("/livez"))) {
+        checks(app, request, false, reply);
+    } else if (slice_equal(request->path, slice_from_str("/readyz"))) {
+        checks(app, request, true, reply);
     } else if (slice_equal(request->path, slice_from_str("/version"))) {
         reply->status = 200;
         reply->content_type = "application/json";

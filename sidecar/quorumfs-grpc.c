@@ -125,8 +125,10 @@ static void on_turn(void *ctx)
 {
     struct app *app = ctx;
 
-    if (app->line != NULL)
-        node_line_turn(app->line);
+    if (app->line == NULL)
+        return;
+    health_turn(app);
+    node_line_turn(app->line);
 }
 
 static int start(struct program *p)
@@ -147,6 +149,7 @@ static int start(struct program *p)
     int rc;
 
     app->loop = &p->loop;
+    list_init(&app->health_watches);
     rc = grpc_server_new(&p->loop, &config, &app->grpc);
     if (rc == 0)
         rc = feed_new(app, p->options.progress_interval_ms, &app->feed);

@@ -15,6 +15,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 	"quorumfs.test/e2e/cluster"
 )
@@ -418,13 +419,73 @@ func Status(t *testing.T, one, three *cluster.Cluster) {
 	}
 }
 
+// Members: who they are, with the URLs they were given; clientv3's Sync and etcdctl live on it.
+func Members(t *testing.T, one, three *cluster.Cluster) {
+	for _, c := range []*cluster.Cluster{one, three} {
+		want := map[string]*cluster.Node{}
+		for _, n := range c.Nodes {
+			want[n.Name] = n
+		}
+		for _, n := range c.Nodes {
+			client := connect(t, n)
+			r, err := client.MemberList(within(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			ids := map[uint64]bool{}
+			for _, m := range r.Members {
+				w := want[m.Name]
+				if w == nil || len(m.PeerURLs) != 1 || m.PeerURLs[0] != w.PeerURL || len(m.ClientURLs) != 1 ||
+					m.ClientURLs[0] != w.ClientURL || m.IsLearner || m.ID == 0 {
+					t.Errorf("member %v", m)
+				}
+				ids[m.ID] = true
+			}
+			if len(ids) != len(c.Nodes) || !ids[r.Header.MemberId] {
+				t.Errorf("members %v, answered by %x", ids, r.Header.MemberId)
+			}
+			if err := client.Sync(within(t)); err != nil {
+				t.Error(err)
+			}
+			if e := client.Endpoints(); len(e) != len(c.Nodes) {
+				t.Errorf("endpoints after Sync: %v", e)
+			}
+			put(t, client, "/members", "x")
+		}
+	}
+}
+
+// Health: grpc.health.v1 as grpc's own clients ask it.
+func Health(t *testing.T, one, three *cluster.Cluster) {
+	c := connect(t, one.Nodes[0])
+	h := healthpb.NewHealthClient(c.ActiveConnection())
+	if r, err := h.Check(within(t), &healthpb.HealthCheckRequest{}); err != nil || r.Status != healthpb.HealthCheckResponse_SERVING {
+		t.Errorf("check: %v %v", r, err)
+	}
+	if _, err := h.Check(within(t), &healthpb.HealthCheckRequest{Service: "x"}); status.Code(err) != codes.NotFound {
+		t.Errorf("check of x: %v", err)
+	}
+	for service, want := range map[string]healthpb.HealthCheckResponse_ServingStatus{
+		"": healthpb.HealthCheckResponse_SERVING, "x": healthpb.HealthCheckResponse_SERVICE_UNKNOWN} {
+		s, err := h.Watch(within(t), &healthpb.HealthCheckRequest{Service: service})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r, err := s.Recv(); err != nil || r.Status != want {
+			t.Errorf("watch of %q: %v %v", service, r, err)
+		}
+	}
+}
+
 // HTTP: pages beside gRPC on one port.
 func HTTP(t *testing.T, one, three *cluster.Cluster) {
 	n := one.Nodes[0]
 	for path, want := range map[string]string{
-		"/health":  `{"health":"true","reason":""}`,
-		"/version": `{"etcdserver":"`,
-		"/metrics": "# TYPE " + metricWatchers + " gauge",
+		"/health":         `{"health":"true","reason":""}`,
+		"/livez":          "ok\n",
+		"/readyz?verbose": "[+]linearizable_read ok\nok\n",
+		"/version":        `{"etcdserver":"`,
+		"/metrics":        "# TYPE " + metricWatchers + " gauge",
 	} {
 		code, body, err := fetch(n, path)
 		if err != nil || code != http.StatusOK || !strings.Contains(body, want) {

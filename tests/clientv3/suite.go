@@ -42,6 +42,8 @@ func All(t *testing.T) {
 		{"Unimplemented", Unimplemented},
 		{"Addresses", Addresses},
 		{"Status", Status},
+		{"Members", Members},
+		{"Health", Health},
 		{"HTTP", HTTP},
 		{"Deadline", Deadline},
 		{"CancelBurst", CancelBurst},
