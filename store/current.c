@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define TEXT_BYTES 256
@@ -142,15 +143,24 @@ int current_remove_env(const char *dir, uint64_t epoch)
 
 /* ---- RUN ---- */
 
-static int running_text(char *text, uint64_t epoch)
+/* Names the file as well: a copy that was made while a node ran is not what that node's memory held. */
+static int running_text(char *text, const char *dir, uint64_t epoch)
 {
-    char boot[TEXT_BYTES];
-    int rc = read_text(BOOT_ID_FILE, boot);
+    char env[CURRENT_PATH_BYTES], path[CURRENT_PATH_BYTES], boot[TEXT_BYTES];
+    struct stat st;
+    int rc = current_env_path(env, dir, epoch);
 
+    if (rc == 0)
+        rc = join_path(path, env, "data.mdb");
+    if (rc == 0 && stat(path, &st) < 0)
+        rc = -errno;
+    if (rc == 0)
+        rc = read_text(BOOT_ID_FILE, boot);
     if (rc < 0)
         return rc;
     boot[strcspn(boot, "\n")] = '\0';
-    snprintf(text, TEXT_BYTES, "env.%" PRIu64 " running in boot %.64s\n", epoch, boot);
+    snprintf(text, TEXT_BYTES, "env.%" PRIu64 " running in boot %.64s, file %" PRIu64 ":%" PRIu64 "\n", epoch, boot,
+             (uint64_t)st.st_dev, (uint64_t)st.st_ino);
     return 0;
 }
 
@@ -165,7 +175,7 @@ int mark_write(const char *dir, uint64_t epoch, bool running)
     int rc = 0;
 
     if (running)
-        rc = running_text(text, epoch);
+        rc = running_text(text, dir, epoch);
     else
         synced_text(text, epoch);
     return rc == 0 ? replace_text(dir, "RUN", text) : rc;
@@ -188,8 +198,8 @@ int mark_is_trusted(const char *dir, uint64_t epoch, bool *ret_trusted)
     *ret_trusted = strcmp(text, expected) == 0;
     if (*ret_trusted)
         return 0;
-    rc = running_text(expected, epoch);
+    rc = running_text(expected, dir, epoch);
     if (rc == 0)
         *ret_trusted = strcmp(text, expected) == 0;
-    return rc;
+    return rc == -ENOENT ? 0 : rc; /* its file is gone: not trusted */
 }

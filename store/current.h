@@ -20,7 +20,8 @@ int current_sync_directory(const char *dir);
 /* Fine if it is not there. */
 int current_remove_env(const char *dir, uint64_t epoch);
 
-/* The mark RUN: whether an environment is written without syncs, and in which boot of the machine. Pages that were
+/* The mark RUN: whether an environment is written without syncs, in which boot of the machine,
+ * and in which file. Pages that were
  * not synced outlive their process, not their machine. */
 int mark_write(const char *dir, uint64_t epoch, bool running);
 /* False: it ran unsynced when the machine went down. */

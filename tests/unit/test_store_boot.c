@@ -155,6 +155,23 @@ static void a_lost_mark_is_not_trusted(void **state)
     end(&f);
 }
 
+/* Restored from a backup that was made while the node ran: the same names and bytes in another file. */
+static void a_copied_environment_is_not_trusted(void **state)
+{
+    struct fixture f;
+    char path[256], copy[300], command[700];
+
+    begin(&f);
+    crash_after_put(&f, "a");
+    snprintf(path, sizeof(path), "%s/env.1/data.mdb", f.store_dir);
+    snprintf(copy, sizeof(copy), "%s.copy", path);
+    snprintf(command, sizeof(command), "cp '%s' '%s' && mv '%s' '%s'", path, copy, copy, path);
+    assert_int_equal(0, system(command));
+    assert_int_equal(0, open_unsynced(&f));
+    assert_int_equal(2, store_epoch(f.store));
+    end(&f);
+}
+
 static void a_synced_run_takes_over(void **state)
 {
     struct store_options synced = {.flags = STORE_WRITER, .cluster_id = 7, .map_bytes = 1u << 30};
@@ -178,6 +195,7 @@ int main(void)
         cmocka_unit_test(a_crash_of_the_machine_begins_anew),
         cmocka_unit_test(a_closed_store_is_trusted_after_a_boot),
         cmocka_unit_test(a_lost_mark_is_not_trusted),
+        cmocka_unit_test(a_copied_environment_is_not_trusted),
         cmocka_unit_test(a_synced_run_takes_over),
     };
 
