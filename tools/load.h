@@ -45,7 +45,7 @@ struct load_options {
 
 /* Latencies in buckets of at most 1.6 % width. */
 #define LOAD_SUB_BITS 6
-#define LOAD_BUCKETS ((64 - LOAD_SUB_BITS) << LOAD_SUB_BITS)
+#define LOAD_BUCKETS ((65 - LOAD_SUB_BITS) << LOAD_SUB_BITS)
 
 struct load_usage {
     double cpu_seconds;
