@@ -159,7 +159,7 @@ static void a_lost_mark_is_not_trusted(void **state)
 static void a_copied_environment_is_not_trusted(void **state)
 {
     struct fixture f;
-    char path[256], copy[300], command[700];
+    char path[256], copy[300], command[1200];
 
     begin(&f);
     crash_after_put(&f, "a");
