@@ -58,6 +58,7 @@ func All(t *testing.T) {
 		{"NeverReadsStream", NeverReadsStream},
 		{"Etcdctl", Etcdctl},
 		{"Compact", Compact},
+		{"Program", Program},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			defer watchdog(t, 120*time.Second)()
