@@ -93,9 +93,11 @@ static void on_tick(uv_timer_t *t)
 static void turn(struct world *w, unsigned ms)
 {
     w->late = false;
-    uv_timer_start(&w->bound, on_tick, ms, 0);
+    /* again and again: one that expires before the loop polls would leave it polling for ever */
+    uv_timer_start(&w->bound, on_tick, ms, ms);
     while (!w->late)
         uv_run(&w->loop, UV_RUN_ONCE);
+    uv_timer_stop(&w->bound);
 }
 
 static int free_port(void)
