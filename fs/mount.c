@@ -154,7 +154,7 @@ static int open_session(struct mount *m)
     return rc;
 }
 
-int mount_open(struct mount *m, const struct options *options)
+int mount_open(struct mount *m, const struct mount_options *options)
 {
     const struct client_callbacks callbacks = {m, on_connected, on_disconnected, on_revision, on_leader, on_refused};
     int rc;

@@ -17,7 +17,7 @@
 #include "fs/buffer.h"
 #include "fs/echo.h"
 #include "fs/name.h"
-#include "fs/options.h"
+#include "fs/mount_options.h"
 #include "raft/client.h"
 #include "store/store.h"
 
@@ -43,7 +43,7 @@ struct view {
 };
 
 struct mount {
-    struct options opt;
+    struct mount_options opt;
     struct logger log;
     struct fuse_session *session;
     struct client *client;
@@ -77,7 +77,7 @@ struct mount {
 
 /* ---- mount.c: life and loop ---- */
 
-int mount_open(struct mount *m, const struct options *options);
+int mount_open(struct mount *m, const struct mount_options *options);
 /* Returns when it was unmounted or asked to stop: 0, or -errno when something broke. */
 int mount_run(struct mount *m);
 void mount_close(struct mount *m);

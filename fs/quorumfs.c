@@ -13,7 +13,7 @@
 enum exit_status { EXIT_ENDED = 0, EXIT_BROKE = 1, EXIT_NO_USE = 2, EXIT_MOUNTPOINT = 3 };
 
 /* The mount point as the kernel's list of mounts will show it. */
-static int resolve_mountpoint(struct options *o, const struct logger *log)
+static int resolve_mountpoint(struct mount_options *o, const struct logger *log)
 {
     struct stat st;
     char *path;
@@ -37,7 +37,7 @@ static int resolve_mountpoint(struct options *o, const struct logger *log)
 
 static int run_front_end(void *arg)
 {
-    const struct options *options = arg;
+    const struct mount_options *options = arg;
     struct mount m;
     int rc = mount_open(&m, options);
     int status = EXIT_ENDED;
@@ -55,21 +55,21 @@ static int run_front_end(void *arg)
 int main(int argc, char **argv)
 {
     struct logger log = {LOG_LEVEL_INFO, "quorumfs"};
-    struct options options;
+    struct mount_options options;
     char text[512] = "";
     int status;
 
     if (argc > 1 && strcmp(argv[1], ECHO_HELPER_ARGUMENT) == 0)
         return echo_helper_main(argc, argv);
-    if (options_parse(&options, argc, argv, text, sizeof(text)) < 0) {
+    if (mount_options_parse(&options, argc, argv, text, sizeof(text)) < 0) {
         fprintf(stderr, "quorumfs: %s\n", text[0] != 0 ? text : "no memory");
-        options_fini(&options);
+        mount_options_fini(&options);
         return EXIT_NO_USE;
     }
     log.level = options.log_level;
     if (options.show_help || options.show_version) {
         if (options.show_help)
-            fputs(options_help, stdout);
+            fputs(mount_options_help, stdout);
         else
             printf("quorumfs %s\n", QUORUMFS_VERSION);
         status = EXIT_ENDED;
@@ -80,6 +80,6 @@ int main(int argc, char **argv)
     } else {
         status = monitor_main(&log, options.mountpoint, run_front_end, &options);
     }
-    options_fini(&options);
+    mount_options_fini(&options);
     return status;
 }

@@ -1,12 +1,12 @@
-/* options.h - the command line of a mount. docs/man/quorumfs.1 has the list.
+/* mount_options.h - the command line of a mount. docs/man/quorumfs.1 has the list.
  *
  * Process: quorumfs.
  * Thread:  main, before anything else.
  * Errors:  -EINVAL with a text that says what is wrong; -ENOMEM.
  * Memory:  strings are copies of the options' own.
  * Units:   milliseconds, bytes. */
-#ifndef FS_OPTIONS_H
-#define FS_OPTIONS_H
+#ifndef FS_MOUNT_OPTIONS_H
+#define FS_MOUNT_OPTIONS_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 
 #include "base/logger.h"
 
-struct options {
+struct mount_options {
     char *mountpoint; /* absolute */
     char *node;       /* the node's socket */
     char *prefix;
@@ -29,8 +29,8 @@ struct options {
     bool show_help, show_version;
 };
 
-int options_parse(struct options *o, int argc, char **argv, char *ret_error, size_t error_bytes);
-void options_fini(struct options *o);
-extern const char options_help[];
+int mount_options_parse(struct mount_options *o, int argc, char **argv, char *ret_error, size_t error_bytes);
+void mount_options_fini(struct mount_options *o);
+extern const char mount_options_help[];
 
 #endif

@@ -1,4 +1,4 @@
-#include "fs/options.h"
+#include "fs/mount_options.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -12,7 +12,7 @@
 #define TIMEOUT_DEFAULT_MS 10000
 #define TIMEOUT_MAX_S 3600
 
-const char options_help[] =
+const char mount_options_help[] =
     "usage: quorumfs MOUNTPOINT -o node=SOCKET[,OPTION...]\n"
     "Shows the keys of a quorumfs cluster as files. Stays in the foreground.\n"
     "  -o node=SOCKET         local socket of a node (DATA-DIR/node.sock)\n"
@@ -80,7 +80,7 @@ static int set_absolute(char **field, const char *value)
 }
 
 /* One word of -o. */
-static int set_option(struct options *o, const char *word, char *text, size_t n)
+static int set_option(struct mount_options *o, const char *word, char *text, size_t n)
 {
     /* What mount(8) and fstab pass along and what is so anyway. */
     static const char *const ignored[] = {"rw", "nodev", "nosuid", "dev", "suid", "exec", "auto", "noauto", "user", "nouser",
@@ -136,7 +136,7 @@ static int set_option(struct options *o, const char *word, char *text, size_t n)
     return 0;
 }
 
-static int set_words(struct options *o, const char *list, char *text, size_t n)
+static int set_words(struct mount_options *o, const char *list, char *text, size_t n)
 {
     char *copy = strdup(list), *save = NULL;
     int rc = copy != NULL ? 0 : -ENOMEM;
@@ -148,11 +148,11 @@ static int set_words(struct options *o, const char *list, char *text, size_t n)
     return rc;
 }
 
-int options_parse(struct options *o, int argc, char **argv, char *text, size_t n)
+int mount_options_parse(struct mount_options *o, int argc, char **argv, char *text, size_t n)
 {
     int rc = 0;
 
-    *o = (struct options){.timeout_ms = TIMEOUT_DEFAULT_MS, .uid = geteuid(), .gid = getegid(), .umask = 022,
+    *o = (struct mount_options){.timeout_ms = TIMEOUT_DEFAULT_MS, .uid = geteuid(), .gid = getegid(), .umask = 022,
                           .max_file_bytes = FILE_MAX_BYTES, .log_level = LOG_LEVEL_INFO};
     rc = set_string(&o->prefix, "/");
     for (int i = 1; rc == 0 && i < argc; i++) {
@@ -192,10 +192,10 @@ int options_parse(struct options *o, int argc, char **argv, char *text, size_t n
     return 0;
 }
 
-void options_fini(struct options *o)
+void mount_options_fini(struct mount_options *o)
 {
     free(o->mountpoint);
     free(o->node);
     free(o->prefix);
-    *o = (struct options){0};
+    *o = (struct mount_options){0};
 }

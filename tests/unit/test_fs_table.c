@@ -1,0 +1,314 @@
+/* fs/inode, fs/announce, fs/buffer, fs/mount_options: the mount's tables without a mount. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <cmocka.h>
+
+#include "fs/announce.h"
+#include "fs/buffer.h"
+#include "fs/inode.h"
+#include "fs/mount_options.h"
+
+#define S(text) slice_make(text, sizeof(text) - 1)
+
+/* ---- inodes ---- */
+
+static struct inode *add(struct inode_table *t, struct inode *parent, struct slice name, mode_t type)
+{
+    struct inode *i = inode_new(t, parent, name, type, 1000 + t->next_id);
+
+    assert_non_null(i);
+    inode_looked_up(i);
+    inode_release(t, i);
+    return i;
+}
+
+static void a_child_holds_its_parents(void **state)
+{
+    struct inode_table t;
+    struct inode *a, *b, *f;
+    uint64_t a_id;
+
+    assert_int_equal(inode_table_init(&t), 0);
+    a = add(&t, t.root, S("a"), S_IFDIR);
+    b = add(&t, a, S("b"), S_IFDIR);
+    f = add(&t, b, S("f"), S_IFREG);
+    a_id = a->id;
+    inode_forget(&t, a, 1);
+    inode_forget(&t, b, 1);
+    assert_ptr_equal(inode_find(&t, a_id), a); /* forgotten by the kernel, needed by f */
+    assert_int_equal(t.count, 4);
+    inode_forget(&t, f, 7); /* more than it has: the kernel is not trusted */
+    assert_int_equal(t.count, 1);
+    assert_null(inode_find(&t, a_id));
+    inode_table_fini(&t);
+}
+
+static void a_directory_moves_with_what_is_in_it(void **state)
+{
+    struct inode_table t;
+    struct inode *a, *d, *f, *x;
+
+    assert_int_equal(inode_table_init(&t), 0);
+    a = add(&t, t.root, S("a"), S_IFDIR);
+    d = add(&t, a, S("d"), S_IFDIR);
+    f = add(&t, d, S("f"), S_IFREG);
+    assert_int_equal(inode_move(&t, d, t.root, S("e")), 0);
+    assert_ptr_equal(inode_child(&t, t.root, S("e")), d);
+    assert_null(inode_child(&t, a, S("d")));
+    assert_ptr_equal(inode_child(&t, d, S("f")), f);
+    assert_true(inode_is_below(f, d) && !inode_is_below(f, a));
+    x = add(&t, t.root, S("x"), S_IFREG);
+    inode_exchange(&t, x, d);
+    assert_ptr_equal(inode_child(&t, t.root, S("x")), d);
+    assert_ptr_equal(inode_child(&t, t.root, S("e")), x);
+    inode_hold(d);
+    inode_detach(&t, d);
+    assert_true(inode_is_dead(&t, d));
+    assert_ptr_equal(f->parent, d); /* it stays in the directory that is gone */
+    inode_release(&t, d);
+    assert_ptr_equal(inode_find(&t, d->id), d);
+    inode_table_fini(&t);
+}
+
+/* Random changes against a naive list: lookups by id and by name always agree with it, and ids are never used again. */
+static void random_changes_agree_with_a_list(void **state)
+{
+    enum { N = 400 };
+    struct inode *nodes[N] = {0};
+    struct inode_table t;
+    uint64_t highest = 1;
+    const char *seed = getenv("QUORUMFS_SEED");
+    unsigned s = seed != NULL ? (unsigned)strtoul(seed, NULL, 10) : (unsigned)time(NULL);
+
+    printf("seed %u (QUORUMFS_SEED)\n", s);
+    srand(s);
+    assert_int_equal(inode_table_init(&t), 0);
+    for (int step = 0; step < 40000; step++) {
+        int k = rand() % N, at = rand() % N;
+        struct inode *parent = nodes[at] != NULL && nodes[at]->type == S_IFDIR ? nodes[at] : t.root;
+        char text[16];
+        struct slice name;
+
+        snprintf(text, sizeof(text), "n%d", rand() % 30);
+        name = slice_from_str(text);
+        if (nodes[k] == NULL) {
+            if (inode_child(&t, parent, name) != NULL)
+                continue;
+            nodes[k] = add(&t, parent, name, rand() % 2 != 0 ? S_IFDIR : S_IFREG);
+            assert_true(nodes[k]->id > highest);
+            highest = nodes[k]->id;
+        } else if (rand() % 3 == 0) {
+            struct inode *i = nodes[k];
+
+            inode_hold(i);
+            inode_detach(&t, i);
+            nodes[k] = NULL;
+            inode_forget(&t, i, 1);
+            inode_release(&t, i); /* may stay for its children's sake */
+        } else if (inode_child(&t, parent, name) == NULL && !inode_is_below(parent, nodes[k])) {
+            assert_int_equal(inode_move(&t, nodes[k], parent, name), 0);
+        }
+        for (int i = 0; i < N; i += 37)
+            if (nodes[i] != NULL) {
+                assert_ptr_equal(inode_find(&t, nodes[i]->id), nodes[i]);
+                if (nodes[i]->parent != NULL)
+                    assert_ptr_equal(inode_child(&t, nodes[i]->parent, nodes[i]->name), nodes[i]);
+            }
+    }
+    for (int i = 0; i < N; i++)
+        if (nodes[i] != NULL)
+            inode_forget(&t, nodes[i], 1);
+    assert_int_equal(t.count, 1);
+    inode_table_fini(&t);
+}
+
+/* ---- announced names ---- */
+
+static void a_record_is_a_name_not_an_event(void **state)
+{
+    struct inode_table t;
+    struct announce a;
+    struct inode *f;
+    struct seen told = {0}, gone = {0};
+    struct dirty *d;
+
+    assert_int_equal(inode_table_init(&t), 0);
+    assert_int_equal(announce_init(&a), 0);
+    f = add(&t, t.root, S("f"), S_IFREG);
+    told = (struct seen){.type = S_IFREG, .ino = f->ino, .node = f};
+    d = announce_add(&a, t.root, S("f"), &told);
+    assert_non_null(d);
+    assert_ptr_equal(announce_find(&a, t.root, S("f")), d);
+    assert_ptr_equal(f->shown, d);
+    assert_true(announce_has_below(&a, t.root));
+    inode_forget(&t, f, 1);
+    assert_ptr_equal(inode_child(&t, t.root, S("f")), f); /* the record holds it */
+    announce_tell(&a, &t, d, &gone);
+    assert_null(inode_child(&t, t.root, S("f")));
+    announce_drop(&a, &t, d);
+    assert_null(announce_find(&a, t.root, S("f")));
+    assert_false(announce_has_below(&a, t.root));
+    announce_fini(&a, &t);
+    inode_table_fini(&t);
+}
+
+static void the_queue_keeps_order_and_later_goes_behind(void **state)
+{
+    struct inode_table t;
+    struct announce a;
+    struct seen none = {0};
+    struct dirty *d[3];
+
+    assert_int_equal(inode_table_init(&t), 0);
+    assert_int_equal(announce_init(&a), 0);
+    d[0] = announce_add(&a, t.root, S("a"), &none);
+    d[1] = announce_add(&a, t.root, S("b"), &none);
+    d[2] = announce_add(&a, t.root, S("c"), &none);
+    announce_later(&a, d[0], 5);
+    assert_ptr_equal(LIST_ITEM(a.queue.next, struct dirty, queue), d[1]);
+    assert_ptr_equal(LIST_ITEM(a.queue.prev, struct dirty, queue), d[0]);
+    assert_int_equal(d[0]->not_before_ms, 5);
+    announce_fini(&a, &t);
+    inode_table_fini(&t);
+}
+
+static void who_is_the_same(void **state)
+{
+    struct inode x = {0}, y = {0};
+    struct seen file = {.type = S_IFREG, .ino = 5}, other = {.type = S_IFREG, .ino = 6}, none = {0}, none2 = {.ino = 7};
+    struct seen dir = {.type = S_IFDIR, .ino = 5, .implicit = true}, dir2 = {.type = S_IFDIR, .ino = 9};
+
+    assert_true(seen_same(&none, &none2));
+    assert_true(seen_same(&file, &file));
+    assert_false(seen_same(&file, &other));
+    assert_false(seen_same(&file, &dir));
+    assert_false(seen_same(&file, &none));
+    assert_true(seen_same(&dir, &dir2)); /* a directory that nobody made is its place */
+    dir.node = &x;
+    dir2.node = &y;
+    assert_false(seen_same(&dir, &dir2)); /* unless both are known to be two */
+    file.node = other.node = &x;
+    assert_true(seen_same(&file, &other)); /* adopted: the number changed, the node did not */
+}
+
+/* ---- buffers ---- */
+
+static void a_buffer_is_the_file_with_what_was_written(void **state)
+{
+    struct buffer_budget budget = {.max_bytes = 1 << 20};
+    struct buffer *b;
+
+    assert_int_equal(buffer_new(&budget, S("hello"), &b), 0);
+    assert_false(b->dirty);
+    assert_int_equal(buffer_append(b, S(" you"), 100), 0);
+    assert_true(b->append_only);
+    assert_true(slice_equal(buffer_tail(b), S(" you")));
+    assert_int_equal(buffer_write(b, 12, S("x"), 100), 0);
+    assert_false(b->append_only);
+    assert_true(slice_equal(buffer_content(b), S("hello you\0\0\0x")));
+    assert_int_equal(buffer_truncate(b, 2, 100), 0);
+    assert_int_equal(buffer_truncate(b, 4, 100), 0);
+    assert_true(slice_equal(buffer_content(b), S("he\0\0"))); /* no old bytes come back */
+    assert_int_equal(buffer_write(b, 100, S("x"), 100), -EFBIG);
+    assert_int_equal(buffer_write(b, UINT64_MAX, S("x"), 100), -EFBIG);
+    assert_int_equal(buffer_truncate(b, 101, 100), -EFBIG);
+    assert_int_equal(b->size, 4);
+    buffer_free(b);
+    assert_int_equal(budget.used_bytes, 0);
+}
+
+static void buffers_share_a_budget(void **state)
+{
+    struct buffer_budget budget = {.max_bytes = 10000};
+    static const uint8_t bytes[9000];
+    struct buffer *a, *b;
+
+    assert_int_equal(buffer_new(&budget, S(""), &a), 0);
+    assert_int_equal(buffer_new(&budget, S("1"), &b), 0);
+    assert_int_equal(buffer_write(a, 0, slice_make(bytes, sizeof(bytes)), 1 << 20), -ENOSPC);
+    assert_int_equal(a->size, 0);
+    buffer_free(b);
+    buffer_free(a);
+    assert_int_equal(budget.used_bytes, 0);
+}
+
+static void an_explicit_time_lasts_until_the_next_write(void **state)
+{
+    struct buffer_budget budget = {.max_bytes = 1 << 20};
+    struct buffer *b;
+
+    assert_int_equal(buffer_new(&budget, S(""), &b), 0);
+    buffer_touch(b, 100, 1);
+    b->attrs = (struct attrs){.has = ATTR_MTIME | ATTR_MODE, .mtime_ns = 7, .mode = 0600};
+    assert_int_equal(b->attrs.has & ATTR_MTIME, ATTR_MTIME);
+    buffer_touch(b, 200, 9);
+    assert_int_equal(b->attrs.has, ATTR_MODE);
+    assert_int_equal(b->mtime_ns, 200);
+    assert_int_equal(b->dirty_since_ms, 1);
+    assert_int_equal(b->changes, 2);
+    buffer_free(b);
+}
+
+/* ---- options ---- */
+
+static int parse(struct mount_options *o, char *text, const char *a, const char *b)
+{
+    char *argv[] = {"quorumfs", (char *)a, "-o", (char *)b, NULL};
+    int rc = mount_options_parse(o, 4, argv, text, 256);
+
+    if (rc < 0)
+        mount_options_fini(o);
+    return rc;
+}
+
+static void options_are_understood_or_explained(void **state)
+{
+    static const char *const bad[] = {"prefix=/x",         "node=",         "node=s,timeout=0", "node=s,timeout=x", "node=s,umask=9",
+                                      "node=s,uid=-1",     "node=s,what",   "node=s,consistency=x",
+                                      "node=s,max_file_bytes=9000000000"};
+    struct mount_options o;
+    char text[256];
+
+    assert_int_equal(parse(&o, text, "/m///", "node=/s,prefix=/p,timeout=3,consistency=local,noquorum=stale,allow_other,"
+                                              "uid=1,gid=2,umask=077,max_file_bytes=5,ro,rw,_netdev"), 0);
+    assert_string_equal(o.mountpoint, "/m");
+    assert_string_equal(o.node, "/s");
+    assert_string_equal(o.prefix, "/p");
+    assert_int_equal(o.timeout_ms, 3000);
+    assert_true(o.local_reads && o.stale_without_quorum && o.allow_other && o.read_only);
+    assert_true(o.uid == 1 && o.gid == 2 && o.umask == 077 && o.max_file_bytes == 5);
+    mount_options_fini(&o);
+    assert_int_equal(parse(&o, text, "relative", "node=n"), 0);
+    assert_int_equal(o.mountpoint[0], '/');
+    assert_int_equal(o.node[0], '/');
+    mount_options_fini(&o);
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        text[0] = 0;
+        assert_int_equal(parse(&o, text, "/m", bad[i]), -EINVAL);
+        assert_true(text[0] != 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_child_holds_its_parents),
+        cmocka_unit_test(a_directory_moves_with_what_is_in_it),
+        cmocka_unit_test(random_changes_agree_with_a_list),
+        cmocka_unit_test(a_record_is_a_name_not_an_event),
+        cmocka_unit_test(the_queue_keeps_order_and_later_goes_behind),
+        cmocka_unit_test(who_is_the_same),
+        cmocka_unit_test(a_buffer_is_the_file_with_what_was_written),
+        cmocka_unit_test(buffers_share_a_budget),
+        cmocka_unit_test(an_explicit_time_lasts_until_the_next_write),
+        cmocka_unit_test(options_are_understood_or_explained),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
