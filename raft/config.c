@@ -71,7 +71,9 @@ static const char usage[] =
     "  --mount DIR[,OPTION...]              mount the keys there; may be repeated\n"
     "  --no-sidecar                         do not serve etcd's API\n"
     "  --version                            print the version\n"
-    "  --help                               print this\n";
+    "  --help                               print this\n"
+    "\n"
+    "ETCD_NAME in the environment stands for --name, and so on for each flag of etcd's.\n";
 
 struct parse {
     struct config c;
@@ -151,6 +153,21 @@ static int read_words(struct parse *p, int argc, char *const *argv)
             return -EINVAL;
     }
     return 0;
+}
+
+/* As with etcd: ETCD_NAME stands for --name, and so on; a flag on the command line has precedence. */
+static void read_environment(struct parse *p)
+{
+    for (int f = 0; f < FLAG_MOUNT; f++) {
+        char name[64] = "ETCD_";
+        size_t at = strlen(name);
+
+        for (const char *s = flags[f].name; *s != '\0'; s++)
+            name[at++] = *s == '-' ? '_' : (char)(*s - 'a' + 'A');
+        name[at] = '\0';
+        if (p->value[f] == NULL)
+            p->value[f] = getenv(name);
+    }
 }
 
 /* ---- single values ---- */
@@ -525,6 +542,7 @@ int config_parse(int argc, char *const *argv, struct config *ret_config, char *r
     struct parse p = {.text = ret_text, .text_size = text_size};
     int rc = read_words(&p, argc, argv);
 
+    read_environment(&p);
     if (rc == 0 && p.value[FLAG_HELP] != NULL)
         p.c.action = CONFIG_HELP;
     else if (rc == 0 && p.value[FLAG_VERSION] != NULL)

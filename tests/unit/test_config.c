@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <cmocka.h>
 
 #include "raft/config.h"
@@ -168,6 +169,23 @@ static void wrong_ones_are_named(void **state)
     }
 }
 
+static void the_environment_stands_for_missing_flags(void **state)
+{
+    struct config c;
+    char text[512];
+
+    setenv("ETCD_NAME", "e", 1);
+    setenv("ETCD_ELECTION_TIMEOUT", "2000", 1);
+    assert_int_equal(parse("--election-timeout 3000", &c, text, sizeof(text)), 0);
+    assert_string_equal(c.name, "e");
+    assert_int_equal(c.election_ms, 3000);
+    config_fini(&c);
+    setenv("ETCD_ELECTION_TIMEOUT", "soon", 1);
+    assert_int_equal(parse("", &c, text, sizeof(text)), -EINVAL);
+    unsetenv("ETCD_NAME");
+    unsetenv("ETCD_ELECTION_TIMEOUT");
+}
+
 static void the_sockets_path_has_a_limit(void **state)
 {
     char words[256], text[512];
@@ -190,6 +208,7 @@ int main(void)
         cmocka_unit_test(the_token_makes_another_cluster),
         cmocka_unit_test(our_own_flags),
         cmocka_unit_test(wrong_ones_are_named),
+        cmocka_unit_test(the_environment_stands_for_missing_flags),
         cmocka_unit_test(the_sockets_path_has_a_limit),
     };
 
