@@ -1,15 +1,21 @@
-# Crash states of the log (tests/crash/README.md). CRASH_STATES: how many distinct ones.
+# Crash states of the log and of the store's files (tests/crash/README.md). How many distinct ones:
 CRASH_STATES ?= 20000
+CRASH_STORE_STATES ?= 2000
 CRASH_LIBS := $(call LIB,node) $(call LIB,base)
 
 $(BUILD)/crash: $(call obj,tests/crash/crash.c tests/crash/disk_memory.c) $(CRASH_LIBS)
 	$(LINK) $^
+$(BUILD)/crash-store: $(call obj,tests/crash/store.c tests/crash/disk_memory.c) $(call LIB,store) $(call LIB,base)
+	$(LINK) $^ $(LIBS_store)
 
-# The run itself, and then two mutants, which it must catch.
-crash: $(BUILD)/crash
-	$(BUILD)/crash $(CRASH_STATES)
-	@for m in sync sync_dir; do \
-		if $(BUILD)/crash 100000 $$m >$(BUILD)/crash-$$m.out 2>&1; then \
-			echo "not ok - the mutant '$$m' survived"; cat $(BUILD)/crash-$$m.out; exit 1; \
-		else echo "ok - the mutant '$$m' is caught"; grep -m1 VIOLATION $(BUILD)/crash-$$m.out; fi; done
+# The runs themselves, and mutants, which they must catch. A mutant may end the program in any way.
+crash: $(BUILD)/crash $(BUILD)/crash-store
+	@CRASH_DIR=$$(mktemp -d "$$([ -w /dev/shm ] && echo /dev/shm || echo $${TMPDIR:-/tmp})/crash.XXXXXX"); \
+	export CRASH_DIR; trap 'rm -rf "$$CRASH_DIR"' EXIT; \
+	$(BUILD)/crash $(CRASH_STATES) && $(BUILD)/crash-store $(CRASH_STORE_STATES) || exit 1; \
+	for m in 'crash sync' 'crash sync_dir' 'crash-store sync' 'crash-store boot'; do \
+		set -- $$m; \
+		if ( exec $(BUILD)/$$1 100000 $$2 >$(BUILD)/$$1-$$2.out 2>&1 ) 2>/dev/null; then \
+			echo "not ok - $$1: the mutant '$$2' survived"; cat $(BUILD)/$$1-$$2.out; exit 1; \
+		else echo "ok - $$1: the mutant '$$2' is caught"; fi; done
 .PHONY: crash

@@ -642,6 +642,7 @@ uint8_t *disk_memory_content(struct disk_memory *m, const char *path, size_t *re
 
     if (i == NAMES_MAX || m->now.at[i].inode == NULL)
         return NULL;
+    inode_reserve(m->now.at[i].inode, 1); /* not NULL, which is no file */
     *ret_len = m->now.at[i].inode->len;
     return m->now.at[i].inode->now;
 }
