@@ -224,6 +224,13 @@ static void answer_all(struct node *n, struct apply_job *job)
     }
 }
 
+/* One large command does not keep its memory for good. */
+static void shrink(struct bytes *b)
+{
+    if (b->cap > 2 * NODE_APPLY_BYTES)
+        bytes_fini(b);
+}
+
 static void job_finish(struct node *n)
 {
     struct apply_job *job = n->job;
@@ -248,6 +255,8 @@ static void job_finish(struct node *n)
     if (news)
         n->revision = job->revision;
     answer_all(n, job);
+    shrink(&job->payloads);
+    shrink(&job->bodies);
     if (term_rose)
         proposals_requeue(n, n->applied_term);
     if (news && n->callbacks.on_revision != NULL)

@@ -148,6 +148,8 @@ static void take_append_result(const struct core *c, const struct raft_append_en
 static int take_message(const struct core *c, const struct raft_message *from, struct peer_message *m)
 {
     memset(m, 0, sizeof *m);
+    if (from->server_id == 0) /* an answer to a leader that was forgotten meanwhile */
+        return 0;
     m->peer = from->server_id;
     switch (from->type) {
     case RAFT_REQUEST_VOTE:
@@ -460,6 +462,15 @@ int core_tick(struct core *c, uint64_t now_ms)
     if (leader)
         widen_contact_window(c, before_ms);
     return rc;
+}
+
+void core_forget_leader(struct core *c)
+{
+    if (c->raft.state != RAFT_FOLLOWER || core_leader(c) == 0)
+        return;
+    c->leader = 0;
+    c->raft.follower_state.current_leader.id = 0;
+    c->raft.follower_state.randomized_election_timeout = 0; /* the time is up */
 }
 
 bool core_can_submit(const struct core *c)

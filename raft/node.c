@@ -119,6 +119,7 @@ static void watch_leader(struct node *n)
         return;
     n->leader = leader;
     n->leader_term = term;
+    n->leader_gone_ms = 0;
     if (was_mine)
         proposals_lost_leadership(n);
     reads_leader_changed(n);
@@ -215,6 +216,8 @@ static void set_timer(struct node *n)
         at = now + 1; /* the core had its tick: never spin on it */
     if (n->leader == 0 && !n->no_leader_told)
         earlier(&at, no_leader_deadline_ms(n));
+    if (n->leader_gone_ms != 0)
+        earlier(&at, n->leader_gone_ms);
     earlier(&at, n->proposals.next_deadline_ms);
     if (n->proposals.forward_hold_ms > now)
         earlier(&at, n->proposals.forward_hold_ms);
@@ -274,6 +277,10 @@ void node_timer(struct node *n)
 
     if (n->failed || !n->started)
         return;
+    if (n->leader_gone_ms != 0 && now >= n->leader_gone_ms) {
+        n->leader_gone_ms = 0;
+        core_forget_leader(n->core);
+    }
     if (!node_core_ok(n, core_tick(n->core, now)))
         return;
     if (now >= n->proposals.next_deadline_ms)
@@ -297,6 +304,8 @@ static int receive_core(struct node *n, uint64_t from, uint8_t type, struct slic
     rc = core_receive(n->core, node_now(n), &m);
     if (rc == -EBADMSG && core_error(n->core)[0] == '\0')
         return rc; /* the peer's fault, not ours */
+    if (m.type == PEER_APPEND && from == core_leader(n->core))
+        n->leader_gone_ms = 0;
     node_core_ok(n, rc);
     return 0;
 }
@@ -350,6 +359,13 @@ void node_peer_disconnected(struct node *n, uint64_t peer)
     for (size_t i = 0; i < n->n_connected; i++)
         if (n->connected[i] == peer)
             n->connected[i--] = n->connected[--n->n_connected];
+    if (!n->started || n->failed || peer != core_leader(n->core) || core_role(n->core) != CORE_FOLLOWER)
+        return;
+    /* A process that died is noticed here, long before its silence is; a connection that only broke is made anew,
+     * and heartbeats come within the first of these intervals. The rest is chance, so that not all stand at once. */
+    n->leader_gone_ms = node_now(n) + n->config.heartbeat_ms + 1 +
+                        n->clock.random(n->clock.ctx) % (2 * n->config.heartbeat_ms + 1);
+    node_want_turn(n);
 }
 
 /* ---- questions ---- */

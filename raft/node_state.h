@@ -121,6 +121,7 @@ struct node {
     /* leadership as told */
     uint64_t leader, leader_term;
     uint64_t no_leader_since_ms;
+    uint64_t leader_gone_ms; /* its connection broke: believed at this moment, unless it is heard before; 0: no */
     bool no_leader_told;
     uint64_t noop_term, noop_index; /* this leader's first entry in noop_term */
 

@@ -11,7 +11,7 @@
     X(requeued) X(read_question) X(read_answer) X(read_confirm) X(read_confirmed) X(transfer) X(fail_all_proposals)     \
     X(fail_all_reads) X(expire_proposals) X(expire_reads) X(started_with_base) X(timeout_now) X(append_rejected)         \
     X(append_in_parts) X(session_answer_kept) X(vote_durable) X(lost_leadership) X(disk_full) X(tend)          \
-    X(read_back_of_an_entry)
+    X(read_back_of_an_entry) X(forget_leader)
 
 enum branch {
 #define BRANCH_ENUM(name) COVER_##name,
@@ -296,6 +296,14 @@ int __wrap_log_segment_read(struct log *l, uint32_t segment, uint64_t offset, si
 {
     HIT(read_back_of_an_entry);
     return __real_log_segment_read(l, segment, offset, len, ret_data);
+}
+
+void __real_core_forget_leader(struct core *c);
+void __wrap_core_forget_leader(struct core *c);
+void __wrap_core_forget_leader(struct core *c)
+{
+    HIT(forget_leader);
+    __real_core_forget_leader(c);
 }
 
 size_t cover_missing(void)

@@ -254,6 +254,47 @@ static void the_membership_of_a_committed_change_is_in_force(void **state)
     stop(&m);
 }
 
+static void a_forgotten_leader_is_not_defended(void **state)
+{
+    struct peer_message vote = {.type = PEER_VOTE, .peer = 3, .vote = {.term = 3, .last_index = 2, .last_term = 2}};
+    struct log_entry e = command(2);
+    struct member m;
+
+    start(&m, 1, 3);
+    assert_int_equal(append(&m, 2, 1, 1, 1, &e, 1), 0);
+    vote.vote.pre_vote = true;
+    m.n_mail = 0;
+    assert_int_equal(core_receive(m.core, 20, &vote), 0);
+    assert_false(m.mail[0].vote_result.granted);
+    core_forget_leader(m.core);
+    assert_int_equal(core_leader(m.core), 0);
+    m.n_mail = 0;
+    assert_int_equal(core_receive(m.core, 20, &vote), 0);
+    assert_true(m.mail[0].vote_result.granted);
+    m.n_mail = 0;
+    assert_int_equal(core_tick(m.core, 21), 0); /* and stands itself */
+    assert_int_equal(core_role(m.core), CORE_CANDIDATE);
+    assert_int_equal(core_term(m.core), 2);
+    stop(&m);
+}
+
+static void an_answer_to_a_forgotten_leader_is_not_sent(void **state)
+{
+    struct log_entry e = command(2);
+    struct peer_message msg = {.type = PEER_APPEND, .peer = 2};
+    struct member m;
+
+    start(&m, 1, 3);
+    e.index = 2;
+    msg.append = (struct peer_append){2, 1, 1, 1, &e, 1};
+    assert_int_equal(core_receive(m.core, 10, &msg), 0);
+    core_forget_leader(m.core);
+    m.n_mail = 0;
+    assert_int_equal(core_persisted(m.core, 10, 2), 0); /* the library would answer to member 0 */
+    assert_int_equal(m.n_mail, 0);
+    stop(&m);
+}
+
 /* ---- the library's faults ---- */
 
 static void fault_1_membership_behind_a_command_keeps_its_index(void **state)
@@ -517,6 +558,8 @@ int main(void)
         cmocka_unit_test(three_members_elect_one_with_pre_vote),
         cmocka_unit_test(a_submitted_entry_commits_with_a_quorum),
         cmocka_unit_test(the_membership_of_a_committed_change_is_in_force),
+        cmocka_unit_test(a_forgotten_leader_is_not_defended),
+        cmocka_unit_test(an_answer_to_a_forgotten_leader_is_not_sent),
         cmocka_unit_test(fault_1_membership_behind_a_command_keeps_its_index),
         cmocka_unit_test(fault_2_commit_never_goes_back),
         cmocka_unit_test(fault_3_old_news_of_the_disk_are_ignored),

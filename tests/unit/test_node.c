@@ -865,6 +865,27 @@ static void a_leader_with_a_full_disk_hands_over_once(void **state)
     bench_free(b);
 }
 
+static void a_leader_whose_process_died_is_replaced_before_its_silence_is_noticed(void **state)
+{
+    struct bench *b = bench_start(3);
+
+    assert_int_equal(append_from(b, 2, 5, 1, 1, 1, NULL, 0), 0);
+    node_peer_disconnected(b->node, 3); /* another one: no news */
+    pass_time(b, 400);
+    assert_null(last_sent(b, PEER_VOTE));
+    assert_int_equal(append_from(b, 2, 5, 1, 1, 1, NULL, 0), 0);
+    node_peer_disconnected(b->node, 2);
+    pass_time(b, 100);
+    assert_int_equal(append_from(b, 2, 5, 1, 1, 1, NULL, 0), 0); /* only the connection broke */
+    pass_time(b, 400);
+    assert_null(last_sent(b, PEER_VOTE));
+    node_peer_disconnected(b->node, 2);
+    pass_time(b, 302);
+    assert_non_null(last_sent(b, PEER_VOTE)); /* an election timeout is 1000 to 2000 */
+    assert_int_equal(b->no_leaders, 0);
+    bench_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -889,6 +910,7 @@ int main(void)
         cmocka_unit_test(the_first_entry_is_the_same_whoever_writes_it),
         cmocka_unit_test(a_transfer_goes_to_a_voter_that_can_be_reached),
         cmocka_unit_test(a_leader_with_a_full_disk_hands_over_once),
+        cmocka_unit_test(a_leader_whose_process_died_is_replaced_before_its_silence_is_noticed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
