@@ -1,7 +1,8 @@
 /* The node's process.
  *
  *  open: lock, identity, transport, log and store, socket  ->  run  -- SIGTERM -->  HANDING_OVER (a leader looks for
- *  another)  ->  DRAINING (what was asked is answered, work that is out comes back)  ->  closed. Each step has a bound. */
+ *  another)  ->  DRAINING (what was asked is answered)  ->  QUIET (nothing comes in any more, work that is out comes back)
+ *  ->  closed. Each step has a bound; that of QUIET is the supervisor's. */
 #include "raft/node_main.h"
 
 #include <errno.h>
@@ -23,7 +24,7 @@
 #define CLOSE_MS 1000 /* for the resolver's threads and the like */
 #define READY_RETRY_MS 100
 
-enum phase { PHASE_RUNNING, PHASE_HANDING_OVER, PHASE_DRAINING, PHASE_CLOSED };
+enum phase { PHASE_RUNNING, PHASE_HANDING_OVER, PHASE_DRAINING, PHASE_QUIET, PHASE_CLOSED };
 
 struct program {
     const struct config *config;
@@ -196,14 +197,14 @@ static void on_env_timer(void *ctx)
 {
     struct program *p = ctx;
 
-    if (p->node != NULL && p->phase != PHASE_CLOSED)
+    if (p->node != NULL && p->phase < PHASE_QUIET)
         node_timer(p->node);
 }
 
 static int on_receive(void *ctx, uint64_t from, uint8_t type, struct slice payload)
 {
     struct program *p = ctx;
-    int rc = node_receive(p->node, from, type, payload);
+    int rc = p->phase < PHASE_QUIET ? node_receive(p->node, from, type, payload) : 0;
 
     if (rc < 0)
         log_warn(&p->logger, "peer %016llx sent a message of type %u that is none: %s", (unsigned long long)from, type,
@@ -286,9 +287,9 @@ static void on_prepare(uv_prepare_t *h)
         if (!st.is_leader)
             drain(p);
     }
-    if (p->phase != PHASE_DRAINING || !node_is_idle(p->node))
-        return;
-    if (socket_server_counters(p->server).requests != 0 && in_time)
+    if (p->phase == PHASE_DRAINING && (socket_server_counters(p->server).requests == 0 || !in_time))
+        p->phase = PHASE_QUIET; /* under load the workers would never be seen idle */
+    if (p->phase != PHASE_QUIET || !node_is_idle(p->node))
         return;
     close_all(p);
     uv_timer_start(&p->timer, on_close_bound, CLOSE_MS, 0);

@@ -1,7 +1,7 @@
 /* The supervisor's life:
  *
  *  first look (in a process of its own)  ->  RUNNING: children start, end, start again
- *    -- SIGTERM, SIGINT, or an end that no restart mends -->  STOPPING mounts -> sidecar -> node  ->  exit
+ *    -- SIGTERM, SIGINT, SIGHUP, or an end that no restart mends -->  STOPPING mounts -> sidecar -> node  ->  exit
  *
  * Each stage of stopping: SIGTERM, wait, then SIGKILL at its bound. */
 #include "raft/supervisor.h"
@@ -17,6 +17,7 @@
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "raft/child.h"
@@ -28,6 +29,7 @@
 #define BACKOFF_MIN_MS 100
 #define BACKOFF_MAX_MS 5000
 #define HEALTHY_MS 10000 /* ready for so long: the next restart is quick again */
+#define LOOK_AGAIN_MS 1000 /* for a lock or an address that is taken */
 #define STOP_MS 5000
 #define STOP_NODE_MS 10000
 
@@ -49,24 +51,39 @@ struct supervisor {
 
 /* ---- the first look: everything that can be refused is refused before anything runs, with one line ---- */
 
-static int look(const struct supervisor *s)
+static int look_once(const struct config *c, char *text, size_t size)
 {
-    const struct config *c = s->config;
-    char text[LOG_LINE_BYTES] = "";
     struct identity id;
     bool is_new;
-    int lock_fd, rc = child_drop(&s->service);
+    int lock_fd = -1, rc = identity_check(c, &id, &is_new, text, size);
+
+    if (rc == 0)
+        rc = identity_lock(c, &lock_fd, text, size);
+    if (rc == 0)
+        rc = listen_probe(c->listen_peer.urls, c->listen_peer.count, text, size);
+    if (rc == 0 && c->sidecar)
+        rc = listen_probe(c->listen_client.urls, c->listen_client.count, text, size);
+    if (lock_fd >= 0)
+        close(lock_fd);
+    return rc;
+}
+
+static int look(const struct supervisor *s)
+{
+    const struct timespec nap = {0, 20 * 1000 * 1000};
+    uint64_t end_ms = child_now_ms() + LOOK_AGAIN_MS;
+    char text[LOG_LINE_BYTES] = "";
+    int rc = child_drop(&s->service);
 
     if (rc < 0)
         snprintf(text, sizeof(text), "the user %s cannot be assumed: %s", s->service.name, strerror(-rc));
-    if (rc == 0)
-        rc = identity_check(c, &id, &is_new, text, sizeof(text));
-    if (rc == 0)
-        rc = identity_lock(c, &lock_fd, text, sizeof(text));
-    if (rc == 0)
-        rc = listen_probe(c->listen_peer.urls, c->listen_peer.count, text, sizeof(text));
-    if (rc == 0 && c->sidecar)
-        rc = listen_probe(c->listen_client.urls, c->listen_client.count, text, sizeof(text));
+    else
+        rc = look_once(s->config, text, sizeof(text));
+    /* The children of a supervisor that was killed a moment ago may not have gone yet. */
+    while ((rc == -EBUSY || rc == -EADDRINUSE) && child_now_ms() < end_ms) {
+        nanosleep(&nap, NULL);
+        rc = look_once(s->config, text, sizeof(text));
+    }
     if (rc < 0)
         log_error(&s->logger, "%s", text);
     return rc;
@@ -444,6 +461,7 @@ static void find_service_user(struct supervisor *s)
 
 static int open_signals(struct supervisor *s)
 {
+    struct sigaction hup;
     sigset_t set;
     int fds[2];
 
@@ -451,6 +469,9 @@ static int open_signals(struct supervisor *s)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGCHLD);
+    /* A terminal that closes stops everything in order, unless it was started with nohup(1). */
+    if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler != SIG_IGN)
+        sigaddset(&set, SIGHUP);
     signal(SIGPIPE, SIG_IGN);
     if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
         return -errno;

@@ -289,3 +289,33 @@ func TestChildrenDieWithTheSupervisor(t *testing.T) {
 		f.until(fmt.Sprintf("the end of %d", pid), func() bool { return !alive(pid) })
 	}
 }
+
+// Whoever restarts a supervisor that was killed does not wait for its children to be gone.
+func TestAStartRightAfterAKill(t *testing.T) {
+	f := newFamily(t)
+	f.start()
+	f.ready()
+	args := f.cmd.Args[1:]
+	for range 5 {
+		f.cmd.Process.Kill()
+		next := exec.Command(f.cmd.Path, args...)
+		next.SysProcAttr = f.cmd.SysProcAttr
+		next.WaitDelay = f.cmd.WaitDelay
+		<-f.done
+		f.mu.Lock()
+		f.out.Reset()
+		f.mu.Unlock()
+		next.Stderr = f
+		if err := next.Start(); err != nil {
+			t.Fatal(err)
+		}
+		f.cmd = next
+		done := make(chan struct{})
+		f.done = done
+		go func() {
+			next.Wait()
+			close(done)
+		}()
+		f.ready()
+	}
+}
