@@ -370,10 +370,8 @@ func TestADeadHelperIsReplaced(t *testing.T) {
 	same(t, c.Nodes[0].Mount, c.Nodes[1].Mount)
 	w := Watch(t, c.Nodes[1].Mount, "d")
 	for round := 0; round < 3; round++ {
-		pid := helper(c.Nodes[1])
-		if pid == 0 {
-			t.Fatal("no helper")
-		}
+		pid := 0
+		cluster.Until(t, "there is a helper", func() (bool, string) { pid = helper(c.Nodes[1]); return pid != 0, "" })
 		syscall.Kill(pid, syscall.SIGKILL)
 		shell(t, c.Nodes[0].Mount, fmt.Sprintf("for i in 1 2 3 4 5 6 7 8; do echo x > d/f-%d-$i; done", round))
 	}
@@ -385,5 +383,74 @@ func TestADeadHelperIsReplaced(t *testing.T) {
 			}
 		}
 		return n == 24, fmt.Sprint(n, " of 24")
+	})
+}
+
+// A directory that is renamed elsewhere while users here go through it by both names: none of its moves is lost.
+func TestMovesOfABusyDirectoryAreAllTold(t *testing.T) {
+	c := three(t)
+	rounds := 60
+	if soak() {
+		rounds = 400
+	}
+	shell(t, c.Nodes[0].Mount, "mkdir -p top/d0/sub; echo one > top/d0/sub/f")
+	here := c.Nodes[1].Mount + "/top"
+	same(t, c.Nodes[0].Mount, c.Nodes[1].Mount)
+	w := Watch(t, here, ".", "d0", "d0/sub")
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	at := make(chan int, 1)
+	at <- 0
+	for i := 0; i < 3; i++ {
+		go func() {
+			for {
+				select {
+				case <-stop:
+					done <- struct{}{}
+					return
+				default:
+				}
+				n := <-at
+				at <- n
+				for _, k := range []int{n + 1, n} {
+					os.ReadFile(fmt.Sprintf("%s/d%d/sub/f", here, k))
+					os.Stat(fmt.Sprintf("%s/d%d", here, k))
+				}
+			}
+		}()
+	}
+	for i := 0; i < rounds; i++ {
+		if err := os.Rename(fmt.Sprintf("%s/top/d%d", c.Nodes[0].Mount, i), fmt.Sprintf("%s/top/d%d", c.Nodes[0].Mount, i+1)); err != nil {
+			t.Fatal(err)
+		}
+		<-at
+		at <- i + 1
+		want := fmt.Sprint("d", i+1)
+		cluster.Until(t, "the move to "+want, func() (bool, string) {
+			events := w.Events()
+			from := uint32(0)
+			for _, e := range events {
+				if e.Mask&syscall.IN_MOVED_FROM != 0 && e.Path == fmt.Sprint("d", i) {
+					from = e.Cookie
+				}
+				if e.Mask&syscall.IN_MOVED_TO != 0 && e.Path == want {
+					return e.Cookie == from, "another cookie"
+				}
+			}
+			return false, fmt.Sprint(len(events), " events")
+		})
+	}
+	close(stop)
+	for i := 0; i < 3; i++ {
+		<-done
+	}
+	shell(t, fmt.Sprintf("%s/top/d%d/sub", c.Nodes[0].Mount, rounds), "echo two > g")
+	cluster.Until(t, "the watch below the moved directory lives", func() (bool, string) {
+		for _, e := range w.Events() {
+			if e.Path == "d0/sub/g" && e.Mask&syscall.IN_CLOSE_WRITE != 0 {
+				return true, ""
+			}
+		}
+		return false, text(w.Events())
 	})
 }
