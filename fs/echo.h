@@ -50,7 +50,7 @@ struct echo {
     int fd;          /* -1: none */
     uint32_t device; /* of the mount */
     uint64_t number; /* of the last command */
-    bool busy;
+    bool busy, slow; /* slow: that was logged */
     /* the command under way */
     enum echo_verb verb;
     uint32_t flags;

@@ -14,6 +14,7 @@
 
 #include "fs/ready.h"
 
+#define RENEW_MS 2000       /* an idle mount lets go of its snapshot, whose pages could not be used again */
 #define STOP_COMMIT_MS 2000 /* for what is dirty, when asked to stop */
 #define STOP_HELPER_MS 2000 /* for the helper's last command */
 #define FIRST_STORE_MS 15000 /* for the node's welcome and its store */
@@ -238,13 +239,18 @@ static int turn(struct mount *m, struct fuse_buf *buf, int signal_fd, int limit_
 {
     struct pollfd p[4] = {{fuse_session_fd(m->session), POLLIN, 0}, {client_fd(m->client), POLLIN, 0},
                           {signal_fd, POLLIN, 0}, {m->echo.fd, POLLIN, 0}};
+    uint64_t now_ms = client_now_ms();
     int timeout_ms, rc = 0;
 
+    if (now_ms >= m->next_renew_ms) {
+        tail_advance(m);
+        m->next_renew_ms = now_ms + RENEW_MS;
+    }
     wait_settle(m);
     commit_sweep(m);
     reconcile_next(m);
     timeout_ms = earliest(earliest(wait_timeout_ms(m), reconcile_timeout_ms(m)), limit_ms);
-    timeout_ms = earliest(timeout_ms, client_timeout_ms(m->client));
+    timeout_ms = earliest(timeout_ms, earliest(client_timeout_ms(m->client), RENEW_MS));
     p[3].fd = m->echo.fd;
     if (poll(p, 4, timeout_ms) < 0)
         return errno == EINTR ? 0 : -errno;

@@ -60,8 +60,7 @@ struct mount {
     struct echo echo;
     struct buffer_budget buffers;
     size_t content_bytes;
-    unsigned n_dirty_buffers;
-    uint64_t next_sweep_ms;
+    uint64_t next_sweep_ms, next_renew_ms;
 
     struct list parked;     /* struct waiting: all of them */
     struct list answered;   /* struct waiting: answered by the node, to go on when V has come so far */

@@ -18,6 +18,7 @@
 #define RETRY_LONGEST_MS 250
 #define PACE_MS 1           /* between commands when the queue is long */
 #define LOOKS_PER_TURN 512  /* records looked at for one command */
+#define SLOW_MS 5000        /* a user's change of the same directory is waiting for the cluster */
 #define RESTART_FIRST_MS 50
 #define RESTART_LONGEST_MS 5000
 
@@ -236,6 +237,11 @@ void reconcile_next(struct mount *m)
 
     if (e->fd < 0)
         restart_helper(m, now_ms);
+    if (e->busy && !e->slow && now_ms > e->started_ms + SLOW_MS) {
+        log_warn(&m->log, "the helper has been waiting for %d s, in %.*s", SLOW_MS / 1000, (int)e->to->name.len,
+                 e->to->name.data);
+        e->slow = true;
+    }
     if (e->fd < 0 || e->busy || m->stopping)
         return;
     if (m->announce.count > ANNOUNCE_PACE_NAMES && now_ms < e->started_ms + PACE_MS)
@@ -281,6 +287,7 @@ void reconcile_done(struct mount *m, int error)
     struct dirty *d = e->to;
 
     e->to = NULL;
+    e->slow = false;
     /* The kernel found nothing to do, which it may: the two names were one node for it. Not at full speed for ever. */
     if (error == 0 && e->verb != ECHO_MODIFY && e->verb != ECHO_CHMOD && d->told.type == e->told &&
         d->told.ino == e->told_ino)

@@ -454,3 +454,34 @@ func TestMovesOfABusyDirectoryAreAllTold(t *testing.T) {
 		return false, text(w.Events())
 	})
 }
+
+// The node's process dies and comes back: the mount stays, and so does a watch on it.
+func TestAMountOutlivesItsNode(t *testing.T) {
+	c := three(t)
+	shell(t, c.Nodes[0].Mount, "mkdir d; echo one > d/f")
+	n := c.Nodes[1]
+	same(t, c.Nodes[0].Mount, n.Mount)
+	front := frontEnd(n)
+	w := Watch(t, n.Mount, "d")
+	for round := 0; round < 2; round++ {
+		pid := n.NodePID()
+		syscall.Kill(pid, syscall.SIGKILL)
+		name := fmt.Sprint("g", round)
+		cluster.Until(t, "a write elsewhere", func() (bool, string) {
+			err := os.WriteFile(c.Nodes[0].Mount+"/d/"+name, []byte("x"), 0o644)
+			return err == nil, fmt.Sprint(err)
+		})
+		cluster.Until(t, "its event", func() (bool, string) {
+			for _, e := range w.Events() {
+				if e.Path == "d/"+name && e.Mask&syscall.IN_CLOSE_WRITE != 0 {
+					return true, ""
+				}
+			}
+			return false, text(w.Events())
+		})
+		shell(t, n.Mount, "cat d/f; echo mine > d/mine")
+		if n.NodePID() == pid || frontEnd(n) != front {
+			t.Fatalf("node %d, front end %d was %d", n.NodePID(), frontEnd(n), front)
+		}
+	}
+}
