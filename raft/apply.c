@@ -323,7 +323,7 @@ bool apply_pump(struct node *n)
     job->work.run = job_run;
     job->work.done = job_done;
     in_line = job->payloads.len <= NODE_INLINE_BYTES && n->apply_took_ms <= NODE_INLINE_MS &&
-              n->proposals.count <= 1 && n->workers.idle(n->workers.ctx, WORK_APPLY);
+              n->proposals.count <= 1 && job->n_entries <= NODE_INLINE_ENTRIES && n->workers.idle(n->workers.ctx, WORK_APPLY);
     n->apply_out = true;
     n->apply_began_ms = node_now(n);
     if (!in_line) {

@@ -84,7 +84,8 @@ bool node_flush_pump(struct node *n)
     }
     /* A thread hop costs a lone client more than the loop loses, as long as the disk is quick. */
     in_line = n->unflushed_bytes <= NODE_INLINE_BYTES && n->flush_took_ms <= NODE_INLINE_MS &&
-              n->proposals.count <= 1 && n->workers.idle(n->workers.ctx, WORK_LOG);
+              n->proposals.count <= 1 && log_last_index(n->log) - core_commit(n->core) <= NODE_INLINE_ENTRIES &&
+              n->workers.idle(n->workers.ctx, WORK_LOG);
     n->flushing_bytes = n->unflushed_bytes;
     n->unflushed_bytes = 0;
     n->flush_out = true;

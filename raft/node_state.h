@@ -29,6 +29,7 @@
 #define NODE_APPLY_BYTES ((size_t)4 * 1024 * 1024)       /* one transaction, or one entry */
 #define NODE_APPLY_ENTRIES 1024
 #define NODE_INLINE_BYTES ((size_t)8 * 1024)             /* more than that is never written or applied on the loop */
+#define NODE_INLINE_ENTRIES 2                            /* nor when more than these are not committed, or to be applied */
 #define NODE_INLINE_MS 2                                 /* nor on a disk that last took longer than this */
 #define NODE_NO_LEADER_TIMEOUTS 3                        /* election timeouts without a leader until waits fail */
 
