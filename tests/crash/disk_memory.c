@@ -584,6 +584,28 @@ static struct inode *cut_inode(const struct inode *i, enum disk_memory_cut how, 
     return c;
 }
 
+static bool has_parent(const struct names *n, const char *name)
+{
+    const char *slash = strrchr(name, '/');
+    char parent[NAME_BYTES];
+
+    if (slash == NULL)
+        return true;
+    snprintf(parent, sizeof(parent), "%.*s", (int)(slash - name), name);
+    return find_name(n, parent) < NAMES_MAX;
+}
+
+/* What is in a directory whose own name was lost is lost. */
+static void drop_orphans(struct names *n)
+{
+    for (size_t i = 0; i < n->count; i++) {
+        if (has_parent(n, n->at[i].name))
+            continue;
+        end_name(n, n->at[i].name);
+        i = SIZE_MAX; /* from the start: it may have been a directory */
+    }
+}
+
 struct disk_memory *disk_memory_cut(const struct disk_memory *m, enum disk_memory_cut how, uint64_t *random)
 {
     struct disk_memory *c = disk_memory_new();
@@ -594,6 +616,7 @@ struct disk_memory *disk_memory_cut(const struct disk_memory *m, enum disk_memor
     for (size_t i = 0; i < m->operations_count; i++)
         if (choose(how, 1, random) == 1)
             do_operation(&left, &m->operations[i]);
+    drop_orphans(&left);
     for (size_t i = 0; i < left.count; i++) {
         struct inode *inode = left.at[i].inode != NULL ? cut_inode(left.at[i].inode, how, random) : NULL;
 

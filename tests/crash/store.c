@@ -222,6 +222,21 @@ int unlink(const char *path)
     return rc;
 }
 
+/* The mark names the file's inode. A copy of ours stands for the file itself. */
+int stat(const char *path, struct stat *st)
+{
+    int rc = (int)syscall(SYS_newfstatat, AT_FDCWD, path, st, 0);
+    const char *env = strstr(path, "/s/env.");
+
+    if (rc == 0 && env != NULL) {
+        st->st_dev = 1;
+        st->st_ino = 0;
+        for (const char *p = env; *p != '\0'; p++)
+            st->st_ino = st->st_ino * 31 + (unsigned char)*p;
+    }
+    return rc;
+}
+
 int rmdir(const char *path)
 {
     int rc = (int)syscall(SYS_rmdir, path);
