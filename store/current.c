@@ -50,6 +50,17 @@ int current_sync_directory(const char *dir)
     return rc;
 }
 
+int current_make_directory(const char *dir)
+{
+    char parent[CURRENT_PATH_BYTES];
+
+    if (mkdir(dir, 0770) < 0)
+        return errno == EEXIST ? 0 : -errno;
+    if (join_path(parent, dir, "..") < 0)
+        return -ENAMETOOLONG;
+    return current_sync_directory(parent);
+}
+
 static int write_synced(const char *path, const char *text)
 {
     size_t len = strlen(text);

@@ -17,6 +17,7 @@ int current_env_path(char *out, const char *dir, uint64_t epoch);
 int current_read(const char *dir, uint64_t *ret_epoch); /* -ENOENT: there is none yet */
 int current_write(const char *dir, uint64_t epoch);
 int current_sync_directory(const char *dir);
+int current_make_directory(const char *dir); /* durably, in a parent that is there; fine if it is there */
 /* Fine if it is not there. */
 int current_remove_env(const char *dir, uint64_t epoch);
 

@@ -198,8 +198,9 @@ static int open_writer(struct store *s, const char *dir, const struct store_opti
     bool trusted = true;
     int rc, dead;
 
-    if (mkdir(dir, 0770) < 0 && errno != EEXIST)
-        return -errno;
+    rc = current_make_directory(dir);
+    if (rc < 0)
+        return rc;
     rc = current_read(dir, &old);
     if (rc == -ENOENT) {
         rc = create_env(s, dir, 1, options);

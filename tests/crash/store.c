@@ -98,7 +98,7 @@ int open(const char *path, int flags, ...)
     rec.fd[fd].each_synced = (flags & (O_SYNC | O_DSYNC)) != 0;
     rec.fd[fd].dir[0] = '\0';
     if (S_ISDIR(st.st_mode)) {
-        snprintf(rec.fd[fd].dir, sizeof(rec.fd[fd].dir), "%s", name);
+        snprintf(rec.fd[fd].dir, sizeof(rec.fd[fd].dir), "%s", strcmp(name, "s/..") == 0 ? "." : name);
         return fd;
     }
     assert(shadow()->open(rec.shadow, name, flags & O_CREAT ? DISK_CREATE : 0, &rec.fd[fd].file) == 0);
