@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/streams.h"
 #include "fs/monitor.h"
 #include "fs/mount.h"
 #include "fs/ready.h"
@@ -59,6 +60,8 @@ int main(int argc, char **argv)
     char text[512] = "";
     int status;
 
+    if (streams_hold() < 0)
+        return EXIT_NO_USE;
     if (argc > 1 && strcmp(argv[1], ECHO_HELPER_ARGUMENT) == 0)
         return echo_helper_main(argc, argv);
     if (mount_options_parse(&options, argc, argv, text, sizeof(text)) < 0) {

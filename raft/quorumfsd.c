@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 
+#include "base/streams.h"
 #include "raft/config.h"
 #include "raft/node_main.h"
 #include "raft/supervisor.h"
@@ -14,7 +15,7 @@ int main(int argc, char **argv)
     char text[LOG_LINE_BYTES];
     struct config c;
 
-    if (argc < 1)
+    if (argc < 1 || streams_hold() < 0)
         return 1;
     if (config_parse(argc - skip, argv + skip, &c, text, sizeof(text)) < 0) {
         struct logger l = {LOG_LEVEL_INFO, "quorumfsd"};

@@ -3,6 +3,7 @@
  *
  * One thread, one loop; two kinds of work go to libuv's workers: long Ranges and the catching up of watches.
  * Nothing here is state that a restart would lose. */
+#include "base/streams.h"
 #include "sidecar/app.h"
 #include "sidecar/listen.h"
 #include "sidecar/options.h"
@@ -180,6 +181,8 @@ int main(int argc, char **argv)
     struct program program = {0}, *p = &program;
     char text[512];
 
+    if (streams_hold() < 0)
+        return EXIT_UNUSABLE;
     p->app.log = (struct logger){.level = LOG_LEVEL_INFO, .program = "quorumfs-grpc"};
     if (options_parse(argc - 1, argv + 1, &p->options, text, sizeof text) < 0) {
         log_error(&p->app.log, "%s", text);

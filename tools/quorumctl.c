@@ -1,9 +1,9 @@
 /* quorumctl - the operator's tool. Its parts are in ctl_*.c; docs/man/quorumctl.1 describes it. */
-#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <unistd.h>
 
+#include "base/streams.h"
 #include "tools/ctl.h"
 
 static int run(const struct ctl_options *opts)
@@ -37,22 +37,12 @@ static int say(const struct ctl_options *opts)
     return rc;
 }
 
-/* A standard stream that was closed by our caller must not become the number of another file: what we print would
- * then go there, to the store's lock file for one. Open for the other direction, so that using it is an error. */
-static int hold_standard_streams(void)
-{
-    for (int fd = 0; fd <= 2; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && errno == EBADF && open("/dev/null", fd == 0 ? O_WRONLY : O_RDONLY) != fd)
-            return -1;
-    return 0;
-}
-
 int main(int argc, char **argv)
 {
     struct ctl_options opts;
     int rc;
 
-    if (hold_standard_streams() < 0)
+    if (streams_hold() < 0)
         return 1;
     signal(SIGPIPE, SIG_IGN);
     if (ctl_options_parse(argc, argv, &opts) < 0)

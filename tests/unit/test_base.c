@@ -1,11 +1,14 @@
 /* base/: buffers that grow, readers that never pass the end, the CRC's published values, arenas, errors. */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "base/arena.h"
@@ -14,6 +17,7 @@
 #include "base/list.h"
 #include "base/logger.h"
 #include "base/status.h"
+#include "base/streams.h"
 
 #define crc32c crc32c_again /* for its static parts: the portable one never runs on most machines */
 uint32_t crc32c_again(uint32_t crc, const void *data, size_t len);
@@ -229,6 +233,23 @@ static void log_levels_are_etcds(void **state)
     assert_false(logger_level_parse("loud", &level));
 }
 
+static void closed_standard_streams_become_nobodys_files(void **state)
+{
+    int status;
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        for (int fd = 0; fd <= 2; fd++)
+            close(fd);
+        if (streams_hold() < 0 || open("/dev/null", O_RDWR) <= 2)
+            _exit(1);
+        _exit(write(1, "x", 1) < 0 && errno == EBADF ? 0 : 2);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -246,6 +267,7 @@ int main(void)
         cmocka_unit_test(a_list_removes_while_walking),
         cmocka_unit_test(every_status_has_its_row_and_unknown_ones_too),
         cmocka_unit_test(log_levels_are_etcds),
+        cmocka_unit_test(closed_standard_streams_become_nobodys_files),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
