@@ -212,3 +212,52 @@ func TestAMountStartedAlone(t *testing.T) {
 		}
 	}
 }
+
+// What one node acknowledged, the next open on any other sees: new content, new names, names that are gone, listings.
+func TestAnOpenSeesWhatWasAcknowledged(t *testing.T) {
+	c := three(t)
+	shell(t, c.Nodes[0].Mount, "mkdir d; echo 0 > d/f")
+	for _, n := range c.Nodes {
+		same(t, c.Nodes[0].Mount, n.Mount)
+	}
+	at := func(k int, name string) string { return filepath.Join(c.Nodes[k%3].Mount, "d", name) }
+	for i := 0; i < 120; i++ {
+		text := fmt.Sprint("content ", i)
+		name := fmt.Sprint("n", i)
+		if err := os.WriteFile(at(i, "f"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(at(i+1, "f")); err != nil || string(got) != text {
+			t.Fatalf("round %d: %q, %v after %q was closed", i, got, err, text)
+		}
+		if err := os.WriteFile(at(i+1, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := os.ReadFile(at(i+2, name)); err != nil || string(got) != text {
+			t.Fatalf("round %d: a new file has %q, %v", i, got, err)
+		}
+		if err := os.Mkdir(at(i+2, name+".d"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := os.ReadDir(filepath.Dir(at(i, "f")))
+		found := false
+		for _, e := range entries {
+			found = found || e.Name() == name+".d"
+		}
+		if !found {
+			t.Fatalf("round %d: a new directory is not listed: %v", i, err)
+		}
+		if err := os.Remove(at(i, name)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.ReadFile(at(i+1, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Fatalf("round %d: a removed file: %v", i, err)
+		}
+		if err := os.Rename(at(i+1, name+".d"), at(i+1, name+".e")); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.ReadDir(at(i+2, name+".e")); err != nil {
+			t.Fatalf("round %d: a moved directory: %v", i, err)
+		}
+	}
+}
