@@ -234,3 +234,19 @@ func TestPutsAreEventsEverywhere(t *testing.T) {
 		t.Errorf("ls says %q", out)
 	}
 }
+
+// A file written through a mount is one event of the API at one revision: nobody sees it empty first.
+func TestAFileWrittenInAShellIsOneEventOfTheAPI(t *testing.T) {
+	c := three(t)
+	shell(t, c.Nodes[0].Mount, "mkdir etc")
+	w := c.Nodes[2].Watch("/etc/", 1)
+	shell(t, c.Nodes[0].Mount, "echo hello > etc/motd; echo again > etc/motd; printf 'a\nb\n' | while read l; do echo $l; done > etc/z; rm etc/z")
+	var got []string
+	for _, e := range w.WaitFor(4) {
+		got = append(got, fmt.Sprintf("%s %s %q", e.Kind, e.Key, e.Value))
+	}
+	want := []string{`put /etc/motd "hello\n"`, `put /etc/motd "again\n"`, `put /etc/z "a\nb\n"`, `delete /etc/z ""`}
+	if strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("the watch saw\n%s\nwanted\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
