@@ -9,6 +9,8 @@
 #include <sys/random.h>
 #include <time.h>
 
+#include "raft/stream.h"
+
 struct queue {
     struct env_uv *env;
     pthread_t thread;
@@ -30,13 +32,6 @@ struct env_uv {
     struct queue queues[WORK_QUEUES];
     int handles; /* open libuv handles */
 };
-
-int err_from_uv(int rc)
-{
-    if (rc == UV_EOF)
-        return -ECONNRESET;
-    return rc > -1000 ? rc : -EIO;
-}
 
 /* ---- clock ---- */
 

@@ -21,6 +21,4 @@ void env_uv_tables(struct env_uv *e, struct clock *ret_clock, struct workers *re
 /* Joins the threads; no work may be out. Frees once the loop has run its closing handles. */
 void env_uv_close(struct env_uv *e);
 
-int err_from_uv(int rc); /* libuv's codes are negated errno on Linux, but for the resolver's */
-
 #endif

@@ -18,6 +18,7 @@
 #include "raft/node.h"
 #include "raft/publish.h"
 #include "raft/socket_server.h"
+#include "raft/stream.h"
 #include "raft/transport.h"
 
 #define DRAIN_MS 3000 /* for requests under way at SIGTERM; then they end with STOPPED */

@@ -7,22 +7,18 @@
 #include "base/list.h"
 #include "proto/socket.h"
 #include "raft/socket_server.h"
+#include "raft/stream.h"
 
 #define SOCKET_READ_BYTES (64 * 1024)
 #define SOCKET_POOL_MAX 4096 /* request structures kept for reuse */
 
 struct socket_conn {
-    uv_pipe_t pipe;
+    struct stream stream;
     struct socket_server *s;
-    bool closing, greeted, paused;
+    bool greeted, paused;
     bool last_words; /* close when all is written */
     bool doomed;     /* close when the loop is back: a request's done() may not end other requests */
     uint64_t made_ms;
-    uint8_t *in;
-    size_t in_len, in_cap;
-    struct bytes out, busy; /* filling; with the kernel */
-    uv_write_t write;
-    bool writing;
     bool notice, leader; /* owed: the newest of each, not one for each change */
     struct list requests;
     size_t n_requests, request_bytes;

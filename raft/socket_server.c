@@ -9,7 +9,6 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "raft/env_uv.h"
 #include "raft/socket_impl.h"
 
 #define BACKLOG 128
@@ -26,116 +25,70 @@ static void release(struct socket_server *s)
     free(s);
 }
 
-static void on_conn_closed(uv_handle_t *h)
+static void on_conn_closed(void *ctx)
 {
-    struct socket_conn *c = h->data;
+    struct socket_conn *c = ctx;
     struct socket_server *s = c->s;
 
-    bytes_fini(&c->out);
-    bytes_fini(&c->busy);
-    free(c->in);
     free(c);
     release(s);
 }
 
 void socket_conn_close(struct socket_conn *c)
 {
-    if (c->closing)
+    if (c->stream.closing)
         return;
-    c->closing = true;
     socket_requests_cancel(c);
     list_remove(&c->link);
     list_remove(&c->dirty);
     c->s->counters.connections--;
-    uv_close((uv_handle_t *)&c->pipe, on_conn_closed);
+    stream_close(&c->stream);
 }
 
 void socket_conn_dirty(struct socket_conn *c)
 {
-    if (!c->closing && list_empty(&c->dirty))
+    if (!c->stream.closing && list_empty(&c->dirty))
         list_push_back(&c->s->dirty, &c->dirty);
 }
 
 /* ---- out ---- */
 
-static size_t unsent(const struct socket_conn *c)
-{
-    return c->out.len + c->busy.len;
-}
-
 void socket_conn_send(struct socket_conn *c, uint8_t type, uint64_t tag, struct slice payload)
 {
-    if (c->closing || c->doomed)
+    struct bytes *out = &c->stream.out;
+
+    if (c->stream.closing || c->doomed)
         return;
-    socket_frame(&c->out, type, tag, payload);
-    if (bytes_status(&c->out) < 0 || c->out.len + c->busy.len > SOCKET_OUT_MAX_BYTES) {
+    socket_frame(out, type, tag, payload);
+    if (bytes_status(out) < 0 || stream_unsent(&c->stream) > SOCKET_OUT_MAX_BYTES) {
         c->s->counters.overflowed++;
         log_warn(c->s->o.logger, "a front end does not read its answers: disconnected");
         c->doomed = true;
     }
-    if (!c->paused && unsent(c) > SOCKET_OUT_PAUSE_BYTES) {
+    if (!c->paused && stream_unsent(&c->stream) > SOCKET_OUT_PAUSE_BYTES) {
         c->paused = true;
-        uv_read_stop((uv_stream_t *)&c->pipe);
+        stream_read_stop(&c->stream);
     }
     socket_conn_dirty(c);
 }
 
-static int start_reading(struct socket_conn *c);
-
 /* Reads on, if it had stopped and there is room again. */
 static int resume(struct socket_conn *c)
 {
-    if (!c->paused || unsent(c) >= SOCKET_OUT_PAUSE_BYTES || c->s->stopped)
+    if (!c->paused || stream_unsent(&c->stream) >= SOCKET_OUT_PAUSE_BYTES || c->s->stopped)
         return 0;
     c->paused = false;
-    return start_reading(c);
+    return stream_read_start(&c->stream);
 }
 
-static void on_written(uv_write_t *w, int status)
+static void on_written(void *ctx)
 {
-    struct socket_conn *c = w->data;
+    struct socket_conn *c = ctx;
 
-    c->writing = false;
-    if (c->busy.cap > 4 * SOCKET_OUT_PAUSE_BYTES)
-        bytes_fini(&c->busy);
-    bytes_reset(&c->busy);
-    if (c->closing)
-        return;
-    if (status < 0) {
+    if (resume(c) < 0)
         socket_conn_close(c);
-        return;
-    }
-    if (resume(c) < 0) {
-        socket_conn_close(c);
-        return;
-    }
-    if (c->out.len != 0 || c->notice || c->leader || c->last_words)
+    else if (c->stream.out.len != 0 || c->notice || c->leader || c->last_words)
         socket_conn_dirty(c);
-}
-
-/* Writes what is queued; -1 when the connection is broken. */
-static int flush(struct socket_conn *c)
-{
-    uv_buf_t buf = uv_buf_init((char *)c->out.data, (unsigned)c->out.len);
-    struct bytes spare = c->busy;
-    int rc = uv_try_write((uv_stream_t *)&c->pipe, &buf, 1);
-    size_t at = rc > 0 ? (size_t)rc : 0;
-
-    if (rc < 0 && rc != UV_EAGAIN)
-        return -1;
-    if (at == c->out.len) {
-        if (c->out.cap > 4 * SOCKET_OUT_PAUSE_BYTES)
-            bytes_fini(&c->out);
-        bytes_reset(&c->out);
-        return resume(c) < 0 ? -1 : 0;
-    }
-    c->busy = c->out;
-    c->out = spare;
-    buf = uv_buf_init((char *)c->busy.data + at, (unsigned)(c->busy.len - at));
-    if (uv_write(&c->write, (uv_stream_t *)&c->pipe, &buf, 1, on_written) < 0)
-        return -1;
-    c->writing = true;
-    return 0;
 }
 
 /* Before the loop waits: each connection gets what this turn has made with one call. A notice is added at the end, so
@@ -147,93 +100,49 @@ static void on_prepare(uv_prepare_t *p)
     while (!list_empty(&s->dirty)) {
         struct socket_conn *c = LIST_ITEM(s->dirty.next, struct socket_conn, dirty);
 
-        if (!c->writing && c->greeted)
+        if (!c->stream.writing && c->greeted)
             socket_send_owed(c);
         if (c->doomed) {
             socket_conn_close(c);
             continue;
         }
         list_remove(&c->dirty); /* while it writes, on_written puts it back */
-        if (!c->writing && c->out.len != 0 && flush(c) < 0)
-            socket_conn_close(c);
-        else if (c->last_words && !c->writing)
+        if (stream_flush(&c->stream) < 0 || resume(c) < 0 || (c->last_words && !c->stream.writing))
             socket_conn_close(c);
     }
 }
 
 /* ---- in ---- */
 
-static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *ret_buf)
+static ssize_t take_frames(void *ctx, struct slice in)
 {
-    struct socket_conn *c = h->data;
-
-    if (c->in_cap - c->in_len < SOCKET_READ_BYTES / 4) {
-        size_t cap = c->in_cap < SOCKET_READ_BYTES ? SOCKET_READ_BYTES : 2 * c->in_cap;
-        uint8_t *in = realloc(c->in, cap);
-
-        if (in == NULL) {
-            *ret_buf = uv_buf_init(NULL, 0);
-            return;
-        }
-        c->in = in;
-        c->in_cap = cap;
-    }
-    *ret_buf = uv_buf_init((char *)c->in + c->in_len, (unsigned)(c->in_cap - c->in_len));
-}
-
-static int take_frames(struct socket_conn *c)
-{
+    struct socket_conn *c = ctx;
     size_t at = 0;
-    int rc = 0;
 
-    while (!c->closing && !c->doomed && !c->last_words && !c->s->stopped) {
-        struct slice rest = slice_make(c->in + at, c->in_len - at);
+    while (!c->stream.closing && !c->doomed && !c->last_words && !c->s->stopped) {
+        struct slice rest = slice_make(in.data + at, in.len - at);
         struct socket_head head;
+        int rc = socket_head_decode(rest, SOCKET_FRAME_MAX_BYTES, &head);
 
-        rc = socket_head_decode(rest, SOCKET_FRAME_MAX_BYTES, &head);
-        if (rc <= 0 || rest.len - SOCKET_HEAD_BYTES < head.payload_bytes)
+        if (rc < 0)
+            return rc;
+        if (rc == 0 || rest.len - SOCKET_HEAD_BYTES < head.payload_bytes)
             break;
         rc = socket_take_frame(c, &head, slice_make(rest.data + SOCKET_HEAD_BYTES, head.payload_bytes));
         if (rc < 0)
-            break;
+            return rc;
         at += SOCKET_HEAD_BYTES + head.payload_bytes;
     }
-    if (c->closing)
-        return 0;
-    if (at != 0) {
-        memmove(c->in, c->in + at, c->in_len - at);
-        c->in_len -= at;
-    }
-    if (c->in_len == 0 && c->in_cap > 4 * SOCKET_READ_BYTES) {
-        free(c->in); /* one large command does not stay with us */
-        c->in = NULL;
-        c->in_cap = 0;
-    }
-    return rc < 0 ? rc : 0;
+    return (ssize_t)at;
 }
 
-static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
+static void on_broken(void *ctx, int error)
 {
-    struct socket_conn *c = stream->data;
-    int rc;
+    struct socket_conn *c = ctx;
 
-    if (n == 0 || c->closing)
-        return;
-    if (n < 0) {
-        socket_conn_close(c);
-        return;
-    }
-    c->in_len += (size_t)n;
-    rc = take_frames(c);
-    if (rc < 0) {
-        log_warn(c->s->o.logger, "a front end sends what is no request (%s): disconnected", strerror(-rc));
-        socket_conn_close(c);
-    }
-}
-
-static int start_reading(struct socket_conn *c)
-{
-    return err_from_uv(uv_read_start((uv_stream_t *)&c->pipe, on_alloc, on_read));
+    if (error == -EBADMSG)
+        log_warn(c->s->o.logger, "a front end sends what is no request: disconnected");
+    socket_conn_close(c);
 }
 
 /* ---- connections ---- */
@@ -261,21 +170,22 @@ static void on_timer(uv_timer_t *timer)
 static int check_peer(struct socket_conn *c)
 {
     uv_os_fd_t fd;
-    int rc = uv_fileno((uv_handle_t *)&c->pipe, &fd);
+    int rc = uv_fileno((uv_handle_t *)&c->stream.uv.pipe, &fd);
 
     return rc < 0 ? err_from_uv(rc) : socket_peer_check(fd, c->s->path);
 }
 
 static void on_connection(uv_stream_t *listener, int status)
 {
+    static const struct stream_calls calls = {take_frames, on_broken, on_written, on_conn_closed};
     struct socket_server *s = listener->data;
     struct socket_conn *c = status == 0 ? calloc(1, sizeof(*c)) : NULL;
     int rc;
 
     if (c == NULL)
         return; /* out of descriptors or memory: front ends try again */
-    uv_pipe_init(s->loop, &c->pipe, 0); /* cannot fail */
-    c->pipe.data = c->write.data = c;
+    uv_pipe_init(s->loop, &c->stream.uv.pipe, 0); /* cannot fail */
+    stream_init(&c->stream, SOCKET_READ_BYTES, &calls, c);
     c->s = s;
     c->made_ms = uv_now(s->loop);
     list_init(&c->requests);
@@ -284,7 +194,7 @@ static void on_connection(uv_stream_t *listener, int status)
     s->pending++;
     s->counters.accepted++;
     s->counters.connections++;
-    rc = err_from_uv(uv_accept(listener, (uv_stream_t *)&c->pipe));
+    rc = err_from_uv(uv_accept(listener, &c->stream.uv.stream));
     if (rc == 0 && s->counters.connections > SOCKET_CONNECTIONS_MAX + SOCKET_CONNECTIONS_MAX / 8)
         rc = -EMFILE; /* so many that they do not even get a word */
     if (rc == 0)
@@ -299,7 +209,7 @@ static void on_connection(uv_stream_t *listener, int status)
         return;
     }
     if (rc == 0)
-        rc = start_reading(c);
+        rc = stream_read_start(&c->stream);
     if (rc < 0) {
         socket_conn_close(c);
         return;
@@ -385,7 +295,7 @@ void socket_server_stop(struct socket_server *s)
     if (!uv_is_closing((uv_handle_t *)&s->listener))
         uv_close((uv_handle_t *)&s->listener, on_closed);
     LIST_FOREACH(it, &s->conns)
-        uv_read_stop((uv_stream_t *)&LIST_ITEM(it, struct socket_conn, link)->pipe);
+        stream_read_stop(&LIST_ITEM(it, struct socket_conn, link)->stream);
 }
 
 void socket_server_close(struct socket_server *s)

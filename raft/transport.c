@@ -5,7 +5,6 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "raft/env_uv.h"
 #include "raft/transport_impl.h"
 
 uint64_t transport_now_ms(const struct transport *t)
@@ -106,9 +105,10 @@ static void on_prepare(uv_prepare_t *p)
         again = false;
         LIST_FOREACH_SAFE(it, &t->conns) {
             struct peer_conn *c = LIST_ITEM(it, struct peer_conn, link);
+            int rc = stream_flush(&c->stream);
 
-            if (!conn_flush(c)) {
-                conn_broke(c, "it cannot be written");
+            if (rc < 0) {
+                conn_broke(c, strerror(-rc));
                 again = true;
                 break;
             }
@@ -122,7 +122,7 @@ static void push_out(void *ctx)
     struct transport *t = ctx;
 
     LIST_FOREACH(it, &t->conns)
-        conn_flush(LIST_ITEM(it, struct peer_conn, link));
+        stream_flush(&LIST_ITEM(it, struct peer_conn, link)->stream);
 }
 
 static void set_peers(void *ctx, const uint64_t *ids, const char *const *urls, size_t n)

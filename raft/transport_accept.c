@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <stdio.h>
 
-#include "raft/env_uv.h"
-
 void accept_connection(uv_stream_t *listener, int status)
 {
     struct transport *t = listener->data;
@@ -14,7 +12,7 @@ void accept_connection(uv_stream_t *listener, int status)
     if (status < 0 || t->closing || conn_new(t, &c) < 0)
         return; /* out of descriptors or memory: the peer tries again */
     t->n_accepted++;
-    if (uv_accept(listener, (uv_stream_t *)&c->tcp) < 0 || t->n_accepted > TRANSPORT_ACCEPTED_MAX ||
+    if (uv_accept(listener, &c->stream.uv.stream) < 0 || t->n_accepted > TRANSPORT_ACCEPTED_MAX ||
         conn_start(c) < 0) {
         conn_close(c);
         return;
@@ -113,7 +111,7 @@ static int take_hello(struct peer_conn *c, struct slice payload)
         return rc;
     if (reply.code != PEER_HELLO_OK) {
         log_refusal(t, hello.from, reply.code, text);
-        conn_flush(c); /* fits the socket's buffer */
+        stream_flush(&c->stream); /* fits the socket's buffer */
         conn_close(c);
         return 0;
     }

@@ -10,8 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "raft/env_uv.h"
-
 #define BACKOFF_MIN_MS 20
 
 static uint64_t backoff_max_ms(const struct transport *t)
@@ -110,7 +108,7 @@ static void on_connect(uv_connect_t *req, int status)
     struct dial *d = c->dial;
 
     free(req);
-    if (c->closing)
+    if (c->stream.closing)
         return;
     if (status == 0)
         status = conn_start(c);
@@ -135,7 +133,7 @@ static int start_connect(struct dial *d, const struct addrinfo *ai)
     d->conn->dial = d;
     d->conn->peer = d->id;
     req->data = d->conn;
-    rc = uv_tcp_connect(req, &d->conn->tcp, ai->ai_addr, on_connect);
+    rc = uv_tcp_connect(req, &d->conn->stream.uv.tcp, ai->ai_addr, on_connect);
     if (rc < 0)
         free(req);
     return err_from_uv(rc);

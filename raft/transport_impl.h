@@ -8,24 +8,19 @@
 #include "raft/listen.h"
 #include "raft/node.h"
 #include "raft/peer_frame.h"
+#include "raft/stream.h"
 #include "raft/transport.h"
 
 #define READ_BUFFER_BYTES (256 * 1024) /* kept by a connection between reads */
 
 /* One TCP connection, dialled or accepted: frames in, frames out. Freed after its handle has closed. */
 struct peer_conn {
-    uv_tcp_t tcp;
+    struct stream stream;
     struct transport *t;
     struct dial *dial; /* of a dialled one */
-    bool closing;
     bool greeted;      /* hello passed */
     uint64_t peer;     /* after the hello */
     uint64_t made_ms, heard_ms;
-    uint8_t *in;
-    size_t in_len, in_cap;
-    struct bytes out, busy; /* filling; with the kernel */
-    uv_write_t write;
-    bool writing;
     struct list link; /* transport.conns */
 };
 
@@ -88,10 +83,8 @@ uint64_t transport_dead_ms(const struct transport *t); /* silence of a peer that
 /* ---- transport_conn.c ---- */
 int conn_new(struct transport *t, struct peer_conn **ret_conn); /* its handle is open: close with conn_close */
 int conn_start(struct peer_conn *c);                            /* begins to read */
-void conn_close(struct peer_conn *c);                           /* tells nobody; harmless when closing */
+void conn_close(struct peer_conn *c);                           /* tells nobody; harmless when closing already */
 bool conn_queue(struct peer_conn *c, uint8_t type, struct slice payload); /* false: dropped */
-/* Writes what is queued; false when the connection is broken (the caller drops it). */
-bool conn_flush(struct peer_conn *c);
 /* The connection broke by itself, or a frame on it lied; for both kinds. */
 void conn_broke(struct peer_conn *c, const char *why);
 
