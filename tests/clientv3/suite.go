@@ -65,6 +65,10 @@ func All(t *testing.T) {
 			c.run(t, one, three)
 		})
 	}
+	t.Run("Mount", func(t *testing.T) {
+		defer watchdog(t, 120*time.Second)()
+		Mount(t)
+	})
 	t.Run("Kill", func(t *testing.T) {
 		defer watchdog(t, 300*time.Second)()
 		Kill(t)

@@ -103,7 +103,7 @@ int main(int argc, char **argv)
     uint64_t seed = env_seed != NULL && *env_seed != '\0' ? strtoull(env_seed, NULL, 0) : 1;
     uint64_t seeds = env_seeds != NULL && *env_seeds != '\0' ? strtoull(env_seeds, NULL, 0) : 1;
     struct timespec begin, finish;
-    bool verbose = false;
+    bool verbose = false, mutated = false;
     int option;
 
     while ((option = getopt(argc, argv, "vln:m:")) != -1) {
@@ -114,7 +114,9 @@ int main(int argc, char **argv)
         else if (option == 'l') {
             mutant_list();
             return 0;
-        } else if (option != 'm' || !mutant_set(optarg))
+        } else if (option == 'm' && mutant_set(optarg))
+            mutated = true;
+        else
             return 2;
     }
     if (optind < argc)
@@ -138,7 +140,8 @@ int main(int argc, char **argv)
     clock_gettime(CLOCK_MONOTONIC, &finish);
     print_stats(seeds, (double)(finish.tv_sec - begin.tv_sec) + (double)(finish.tv_nsec - begin.tv_nsec) / 1e9);
     cover_print();
-    if (seeds >= COVER_SEEDS && cover_missing() > 0) {
+    /* a spoilt driver may leave branches out: that alone does not find it */
+    if (!mutated && seeds >= COVER_SEEDS && cover_missing() > 0) {
         printf("sim: FAILED; %llu seeds must reach every branch\n", (unsigned long long)seeds);
         return 1;
     }
