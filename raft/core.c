@@ -311,12 +311,11 @@ static int step_once(struct core *c, struct raft_event *e)
     return rc < 0 ? core_fail(c, rc, "its consequences could not be carried out") : 0;
 }
 
-/* The event, then whatever follows from it inside the core. */
-int core_step(struct core *c, struct raft_event *e)
+/* Tells the library of memberships that are committed now. */
+static int settle_membership(struct core *c)
 {
-    int rc = step_once(c, e);
+    int rc = 0;
 
-    c->stale_append = false;
     while (rc == 0 && c->raft.configuration_uncommitted_index != 0 &&
            c->raft.configuration_uncommitted_index <= c->commit) {
         struct raft_event committed = {.type = RAFT_CONFIGURATION};
@@ -329,6 +328,14 @@ int core_step(struct core *c, struct raft_event *e)
         rc = step_once(c, &committed);
     }
     return rc;
+}
+
+int core_step(struct core *c, struct raft_event *e)
+{
+    int rc = step_once(c, e);
+
+    c->stale_append = false;
+    return rc < 0 ? rc : settle_membership(c);
 }
 
 void core_set_now(struct core *c, uint64_t now_ms)
@@ -462,6 +469,15 @@ int core_tick(struct core *c, uint64_t now_ms)
     if (leader)
         widen_contact_window(c, before_ms);
     return rc;
+}
+
+int core_learn_commit(struct core *c, uint64_t now_ms, uint64_t index)
+{
+    if (c->raft.state != RAFT_FOLLOWER || index <= c->commit || index > core_last_index(c))
+        return 0;
+    core_set_now(c, now_ms);
+    c->commit = index;
+    return settle_membership(c);
 }
 
 void core_forget_leader(struct core *c)

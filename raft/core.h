@@ -73,6 +73,9 @@ int core_start(struct core *c, uint64_t now_ms, const struct core_start *start);
 /* A message from .peer, as peer_message_decode() yields it. -EBADMSG: it cannot come from an honest peer;
  * nothing has happened, and this one alone is not fatal. */
 int core_receive(struct core *c, uint64_t now_ms, const struct peer_message *m);
+/* The leader of the current term has committed up to index, whose entry here is the leader's own (same term):
+ * the caller has compared. */
+int core_learn_commit(struct core *c, uint64_t now_ms, uint64_t index);
 /* The leader's process is gone: a follower no longer defends it against others who stand for election, and
  * stands itself at the next tick. Pre-vote keeps this harmless when it is not gone: then nobody agrees. */
 void core_forget_leader(struct core *c);

@@ -340,6 +340,33 @@ int peer_read_confirm_decode(struct slice in, struct peer_read_confirm *ret_m)
     return rc;
 }
 
+void peer_commit_encode(const struct peer_commit *m, struct bytes *out)
+{
+    begin(out);
+    bytes_u64(out, m->term);
+    bytes_u64(out, m->index);
+    bytes_u64(out, m->index_term);
+}
+
+int peer_commit_decode(struct slice in, struct peer_commit *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct peer_commit m;
+    int rc = check_version(&r);
+
+    if (rc < 0)
+        return rc;
+    m.term = read_term(&r);
+    m.index = read_term(&r);
+    m.index_term = read_term(&r);
+    rc = finish(&r);
+    if (rc == 0 && m.index_term > m.term)
+        rc = -EBADMSG;
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}
+
 /* ---- entries of commands ---- */
 
 void entry_begin(struct bytes *out)

@@ -29,6 +29,7 @@ enum peer_type {
     PEER_READ_INDEX_REPLY = 35,
     PEER_READ_CONFIRM = 36,
     PEER_READ_CONFIRMED = 37,
+    PEER_COMMIT = 38,
 };
 
 /* Limits (docs/limits.md). An entry holds one command of any size, or several that are small together. */
@@ -112,6 +113,13 @@ struct peer_read_confirm { /* CONFIRM, and the same back as CONFIRMED */
     uint64_t term, sequence;
 };
 
+/* What is committed, told at once and not with the next append or heartbeat. True for a log that holds an entry
+ * of that index and term; needs no answer. */
+struct peer_commit {
+    uint64_t term; /* the leader's */
+    uint64_t index, index_term;
+};
+
 /* Each appends a payload to out. */
 void peer_message_encode(const struct peer_message *m, struct bytes *out);
 void peer_forward_encode(const struct peer_forward *m, struct bytes *out);
@@ -119,6 +127,7 @@ void peer_forward_reject_encode(const struct peer_forward_reject *m, struct byte
 void peer_read_index_encode(const struct peer_read_index *m, struct bytes *out);
 void peer_read_index_reply_encode(const struct peer_read_index_reply *m, struct bytes *out);
 void peer_read_confirm_encode(const struct peer_read_confirm *m, struct bytes *out);
+void peer_commit_encode(const struct peer_commit *m, struct bytes *out);
 
 /* type: one of VOTE to TIMEOUT_NOW. Leaves .peer alone. */
 int peer_message_decode(uint8_t type, struct slice in, struct arena *arena, struct peer_message *ret_m);
@@ -127,6 +136,7 @@ int peer_forward_reject_decode(struct slice in, struct peer_forward_reject *ret_
 int peer_read_index_decode(struct slice in, struct peer_read_index *ret_m);
 int peer_read_index_reply_decode(struct slice in, struct peer_read_index_reply *ret_m);
 int peer_read_confirm_decode(struct slice in, struct peer_read_confirm *ret_m);
+int peer_commit_decode(struct slice in, struct peer_commit *ret_m);
 
 /* ---- the payload of an entry of type LOG_ENTRY_COMMANDS ----
  * u8 format = 1, u32 count, then each command with a u32 length in front. */

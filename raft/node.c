@@ -324,6 +324,9 @@ int node_receive(struct node *n, uint64_t from, uint8_t type, struct slice paylo
     case PEER_FORWARD_REJECT:
         rc = proposals_receive_reject(n, from, payload);
         break;
+    case PEER_COMMIT:
+        rc = commit_receive(n, from, payload);
+        break;
     case PEER_READ_INDEX:
         rc = reads_receive_index(n, from, payload);
         break;

@@ -2,9 +2,7 @@
  *
  * The core tells it with the next entries or the next heartbeat. Under load that is soon; when little is written a
  * follower's client, and its watchers, would wait for a heartbeat interval. So whoever is known to have the
- * committed entry, and was sent no frame that says so, gets what a heartbeat would say: an append
- * without entries whose previous entry is the committed one. Anchored there it can move the follower's commit index
- * to that entry and never back. */
+ * committed entry, and was sent no frame that says so, gets one that says just that. */
 #include "raft/node_state.h"
 
 static uint64_t *told_slot(struct node *n, uint64_t peer)
@@ -32,13 +30,24 @@ void commit_was_told(struct node *n, uint64_t peer, uint64_t commit)
 
 static void tell(struct node *n, uint64_t peer, uint64_t commit, uint64_t commit_term)
 {
-    struct peer_message m = {.type = PEER_APPEND, .peer = peer};
+    struct peer_commit m = {.term = core_term(n->core), .index = commit, .index_term = commit_term};
 
-    m.append = (struct peer_append){
-        .term = core_term(n->core), .prev_index = commit, .prev_term = commit_term, .commit = commit};
     bytes_reset(&n->frame);
-    peer_message_encode(&m, &n->frame);
-    node_send(n, peer, PEER_APPEND, &n->frame);
+    peer_commit_encode(&m, &n->frame);
+    node_send(n, peer, PEER_COMMIT, &n->frame);
+}
+
+/* Two logs that hold an entry of one index and term are equal up to there. */
+int commit_receive(struct node *n, uint64_t from, struct slice payload)
+{
+    struct peer_commit m;
+    int rc = peer_commit_decode(payload, &m);
+
+    if (rc < 0)
+        return rc;
+    if (m.term == core_term(n->core) && from == core_leader(n->core) && log_term_at(n->log, m.index) == m.index_term)
+        node_core_ok(n, core_learn_commit(n->core, node_now(n), m.index));
+    return 0;
 }
 
 void commit_pump(struct node *n)

@@ -177,6 +177,7 @@ int node_ready(void *ctx, const struct core_ready *ready);
 
 /* node_commit.c */
 void commit_pump(struct node *n);
+int commit_receive(struct node *n, uint64_t from, struct slice payload);
 void commit_was_told(struct node *n, uint64_t peer, uint64_t commit);
 
 /* node_flush.c */

@@ -75,6 +75,9 @@ static void check(uint8_t type, struct slice in, struct arena *arena)
     case PEER_READ_CONFIRMED:
         ROUND(read_confirm, read_confirm);
         break;
+    case PEER_COMMIT:
+        ROUND(commit, commit);
+        break;
     case 0:
         check_entry(in, arena);
         break;

@@ -204,6 +204,8 @@ static void seeds_peer(struct bytes *b)
     save_bytes("peer", "forward", PEER_FORWARD, b);
     peer_read_confirm_encode(&(struct peer_read_confirm){3, 4}, b);
     save_bytes("peer", "read-confirm", PEER_READ_CONFIRM, b);
+    peer_commit_encode(&(struct peer_commit){5, 4, 3}, b);
+    save_bytes("peer", "commit", PEER_COMMIT, b);
     peer_read_index_reply_encode(&(struct peer_read_index_reply){3, true, 4}, b);
     save_bytes("peer", "read-index-reply", PEER_READ_INDEX_REPLY, b);
     bytes_fini(&payload);

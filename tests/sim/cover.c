@@ -11,7 +11,8 @@
     X(requeued) X(read_question) X(read_answer) X(read_confirm) X(read_confirmed) X(transfer) X(fail_all_proposals)     \
     X(fail_all_reads) X(expire_proposals) X(expire_reads) X(started_with_base) X(timeout_now) X(append_rejected)         \
     X(append_in_parts) X(session_answer_kept) X(vote_durable) X(lost_leadership) X(disk_full) X(tend)          \
-    X(read_back_of_an_entry) X(forget_leader)
+    X(read_back_of_an_entry) X(forget_leader)        \
+    X(commit_told) X(commit_learned)
 
 enum branch {
 #define BRANCH_ENUM(name) COVER_##name,
@@ -176,6 +177,9 @@ void __wrap_node_send(struct node *n, uint64_t to, uint8_t type, const struct by
     case PEER_READ_CONFIRMED:
         HIT(read_confirmed);
         break;
+    case PEER_COMMIT:
+        HIT(commit_told);
+        break;
     default:
         break;
     }
@@ -296,6 +300,15 @@ int __wrap_log_segment_read(struct log *l, uint32_t segment, uint64_t offset, si
 {
     HIT(read_back_of_an_entry);
     return __real_log_segment_read(l, segment, offset, len, ret_data);
+}
+
+int __real_core_learn_commit(struct core *c, uint64_t now_ms, uint64_t index);
+int __wrap_core_learn_commit(struct core *c, uint64_t now_ms, uint64_t index);
+int __wrap_core_learn_commit(struct core *c, uint64_t now_ms, uint64_t index)
+{
+    if (index > core_commit(c))
+        HIT(commit_learned);
+    return __real_core_learn_commit(c, now_ms, index);
 }
 
 void __real_core_forget_leader(struct core *c);

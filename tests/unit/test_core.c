@@ -295,6 +295,30 @@ static void an_answer_to_a_forgotten_leader_is_not_sent(void **state)
     stop(&m);
 }
 
+static void a_follower_told_of_a_commit_settles_its_membership(void **state)
+{
+    struct log_entry e = {.term = 2, .type = LOG_ENTRY_MEMBERSHIP};
+    struct core_member members[8];
+    struct bytes conf;
+    struct member m;
+
+    start(&m, 1, 3);
+    bytes_init(&conf);
+    encode_members(4, &conf);
+    e.payload = bytes_slice(&conf);
+    assert_int_equal(append(&m, 2, 1, 1, 1, &e, 1), 0);
+    assert_int_equal(core_commit(m.core), 1);
+    assert_int_equal(core_learn_commit(m.core, 10, 9), 0); /* beyond the log: no */
+    assert_int_equal(core_commit(m.core), 1);
+    assert_int_equal(core_learn_commit(m.core, 10, 2), 0);
+    assert_int_equal(core_commit(m.core), 2);
+    assert_int_equal(core_learn_commit(m.core, 10, 1), 0);
+    assert_int_equal(core_commit(m.core), 2);
+    assert_int_equal(core_members(m.core, members, 8), 4);
+    bytes_fini(&conf);
+    stop(&m);
+}
+
 /* ---- the library's faults ---- */
 
 static void fault_1_membership_behind_a_command_keeps_its_index(void **state)
@@ -558,6 +582,7 @@ int main(void)
         cmocka_unit_test(three_members_elect_one_with_pre_vote),
         cmocka_unit_test(a_submitted_entry_commits_with_a_quorum),
         cmocka_unit_test(the_membership_of_a_committed_change_is_in_force),
+        cmocka_unit_test(a_follower_told_of_a_commit_settles_its_membership),
         cmocka_unit_test(a_forgotten_leader_is_not_defended),
         cmocka_unit_test(an_answer_to_a_forgotten_leader_is_not_sent),
         cmocka_unit_test(fault_1_membership_behind_a_command_keeps_its_index),

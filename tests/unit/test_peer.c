@@ -118,11 +118,13 @@ static void our_own_are_the_bytes_of_the_page(void **state)
     const struct peer_read_index question = {0x1122334455667788};
     const struct peer_read_index_reply reply = {0x1122334455667788, true, 99};
     const struct peer_read_confirm confirm = {5, 17};
+    const struct peer_commit commit = {5, 11, 4};
     struct peer_forward forward2;
     struct peer_forward_reject reject2;
     struct peer_read_index question2;
     struct peer_read_index_reply reply2;
     struct peer_read_confirm confirm2;
+    struct peer_commit commit2;
     struct arena arena;
     struct bytes out;
 
@@ -153,6 +155,11 @@ static void our_own_are_the_bytes_of_the_page(void **state)
     assert_example("### READ_CONFIRM (", &out);
     assert_int_equal(peer_read_confirm_decode(bytes_slice(&out), &confirm2), 0);
     assert_true(confirm2.term == 5 && confirm2.sequence == 17);
+    bytes_reset(&out);
+    peer_commit_encode(&commit, &out);
+    assert_example("### COMMIT (", &out);
+    assert_int_equal(peer_commit_decode(bytes_slice(&out), &commit2), 0);
+    assert_true(commit2.term == 5 && commit2.index == 11 && commit2.index_term == 4);
     bytes_fini(&out);
     arena_fini(&arena);
 }
@@ -190,6 +197,7 @@ static int decode_any(uint8_t type, struct slice in, struct arena *arena)
     struct peer_read_index question;
     struct peer_read_index_reply reply;
     struct peer_read_confirm confirm;
+    struct peer_commit commit;
 
     switch (type) {
     case PEER_FORWARD:
@@ -203,6 +211,8 @@ static int decode_any(uint8_t type, struct slice in, struct arena *arena)
     case PEER_READ_CONFIRM:
     case PEER_READ_CONFIRMED:
         return peer_read_confirm_decode(in, &confirm);
+    case PEER_COMMIT:
+        return peer_commit_decode(in, &commit);
     default:
         return peer_message_decode(type, in, arena, &m);
     }
@@ -222,6 +232,7 @@ static const struct {
     {"### READ_INDEX (", PEER_READ_INDEX},
     {"### READ_INDEX_REPLY (", PEER_READ_INDEX_REPLY},
     {"### READ_CONFIRM (", PEER_READ_CONFIRM},
+    {"### COMMIT (", PEER_COMMIT},
 };
 
 static void payloads_cut_short_or_too_long_do_not_pass(void **state)
