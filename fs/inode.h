@@ -75,9 +75,12 @@ int inode_move(struct inode_table *t, struct inode *i, struct inode *parent, str
 /* Two nodes change places. */
 void inode_exchange(struct inode_table *t, struct inode *a, struct inode *b);
 
+/* It has no place in the tree any more, itself or with a directory above it. */
 static inline bool inode_is_dead(const struct inode_table *t, const struct inode *i)
 {
-    return i->parent == NULL && i != t->root;
+    while (i->parent != NULL)
+        i = i->parent;
+    return i != t->root;
 }
 
 bool inode_is_below(const struct inode *i, const struct inode *ancestor); /* or the same */

@@ -228,7 +228,7 @@ void view_stat_dead(const struct inode *i, bool linked, struct stat *st)
     *st = i->last;
     st->st_ino = i->ino;
     if ((st->st_mode & S_IFMT) != i->type)
-        st->st_mode = i->type | 0644;
+        st->st_mode = i->type | (i->type == S_IFDIR ? 0755 : 0644);
     if (i->buffer != NULL)
         st->st_size = (off_t)i->buffer->size;
     /* The kernel lowers the count itself when it unlinks; only what it has unlinked already has none. */
