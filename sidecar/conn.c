@@ -441,7 +441,7 @@ static void on_prepare(uv_prepare_t *prepare)
         uv_idle_start(&s->again, on_again);
 }
 
-/* Once a second: connections that never said what they want, and idle HTTP/1.1. */
+/* Once a second: connections that never said what they want, idle HTTP/1.1, limits that are no longer in use. */
 static void on_sweep(uv_timer_t *timer)
 {
     struct grpc_server *s = timer->data;
@@ -456,6 +456,8 @@ static void on_sweep(uv_timer_t *timer)
         else if (c->kind == CONN_HTTP1 && now - c->last_request_ms >
                                               (c->in.len > 0 ? CONN_HANDSHAKE_TIMEOUT_MS : HTTP1_IDLE_TIMEOUT_MS))
             conn_close(c);
+        else if (c->kind == CONN_H2)
+            h2_lower_streams(c);
     }
 }
 

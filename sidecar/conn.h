@@ -52,6 +52,7 @@ struct conn {
     struct list calls;
     size_t n_calls;
     nghttp2_session *h2;
+    uint32_t stream_limit; /* announced last */
     uint64_t opened_ms, last_request_ms;
     size_t input_bytes, output_bytes; /* held by its calls */
     /* work budget */
@@ -107,6 +108,8 @@ int h2_receive(struct conn *c, const uint8_t *data, size_t len);
 /* Appends frames to at most cap bytes at out; the count, or a negative errno. */
 ssize_t h2_pull(struct conn *c, uint8_t *out, size_t cap);
 bool h2_alive(struct conn *c);
+/* Lowers the announced limit of streams when little of it is in use. */
+void h2_lower_streams(struct conn *c);
 void h2_goaway(struct conn *c, uint32_t error, const char *text);
 void h2_submit_error(struct grpc_call *call);   /* trailers only */
 void h2_submit_response(struct grpc_call *call); /* headers; data follow from the queue */

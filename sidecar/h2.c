@@ -15,6 +15,36 @@ static int err_from_h2(int rc)
     return rc == NGHTTP2_ERR_NOMEM ? -ENOMEM : -EPROTO;
 }
 
+/* ---- how many streams the client may open ---- */
+
+static uint32_t streams_max(const struct conn *c)
+{
+    return c->server->config.max_streams != 0 ? c->server->config.max_streams : CONN_STREAMS_MAX;
+}
+
+static void announce_streams(struct conn *c, uint32_t limit)
+{
+    nghttp2_settings_entry entry = {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, limit};
+
+    if (nghttp2_submit_settings(c->h2, NGHTTP2_FLAG_NONE, &entry, 1) == 0)
+        c->stream_limit = limit;
+    conn_mark_dirty(c);
+}
+
+static void raise_streams(struct conn *c)
+{
+    uint32_t max = streams_max(c);
+
+    if (c->n_calls * 2 > c->stream_limit && c->stream_limit < max)
+        announce_streams(c, c->stream_limit > max / 2 ? max : c->stream_limit * 2);
+}
+
+void h2_lower_streams(struct conn *c)
+{
+    if (c->stream_limit > CONN_STREAMS_MIN && c->n_calls * 8 < c->stream_limit)
+        announce_streams(c, c->stream_limit / 2 > CONN_STREAMS_MIN ? c->stream_limit / 2 : CONN_STREAMS_MIN);
+}
+
 /* ---- what nghttp2 tells ---- */
 
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user)
@@ -33,6 +63,7 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
                    ? 0
                    : NGHTTP2_ERR_CALLBACK_FAILURE;
     nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, call);
+    raise_streams(c);
     return 0;
 }
 
@@ -199,14 +230,15 @@ void h2_teardown(struct grpc_server *s)
 
 int h2_open(struct conn *c)
 {
-    uint32_t streams = c->server->config.max_streams;
+    uint32_t streams = streams_max(c) < CONN_STREAMS_MIN ? streams_max(c) : CONN_STREAMS_MIN;
     nghttp2_settings_entry settings[] = {
-        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams != 0 ? streams : CONN_STREAMS_MAX},
+        {NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, streams},
         {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW_BYTES},
         {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, CONN_HEADERS_MAX_BYTES},
     };
     int rc;
 
+    c->stream_limit = streams;
     rc = nghttp2_session_server_new2(&c->h2, c->server->h2_callbacks, c, c->server->h2_option);
     if (rc == 0)
         rc = nghttp2_submit_settings(c->h2, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof settings[0]);

@@ -46,7 +46,10 @@
 #define CONN_WORK_PER_SECOND 100000
 #define CONN_WORK_TICK_MS 10
 
-#define CONN_STREAMS_MAX 10000    /* concurrent streams of one connection, announced in SETTINGS */
+/* Concurrent streams of one connection. What is announced starts low, is doubled whenever half of it is in use, and
+ * falls again: nghttp2 keeps as many closed streams as are announced, 250 bytes each. */
+#define CONN_STREAMS_MAX 10000
+#define CONN_STREAMS_MIN 100
 #define SERVER_STREAMS_MAX 200000 /* of all: further ones are refused (REFUSED_STREAM) */
 #define SERVER_CONNS_MAX 10000    /* further ones are closed at once */
 #define CONN_HEADERS_MAX_BYTES 16384 /* names and values of one request's headers: 431 or RST */

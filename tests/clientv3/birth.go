@@ -185,6 +185,38 @@ func fanOut(t *testing.T, n *cluster.Node, client *clientv3.Client, watchers, pu
 	}
 }
 
+// ManyStreams: far more streams on one connection than are announced at first; the limit follows.
+func ManyStreams(t *testing.T, one, three *cluster.Cluster) {
+	n := one.Nodes[0]
+	client := connect(t, n)
+	put(t, client, "/streams", "before")
+	before := metric(t, n, metricWatchers)
+	const streams = 2000
+	ctx, cancel := context.WithTimeout(context.Background(), 2*cluster.Bound)
+	defer cancel()
+	all := make([]pb.Watch_WatchClient, streams)
+	for i := range all {
+		s, err := pb.NewWatchClient(client.ActiveConnection()).Watch(ctx)
+		if err != nil {
+			t.Fatalf("stream %d: %v", i, err)
+		}
+		s.Send(&pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: []byte("/streams")}}})
+		if r, err := s.Recv(); err != nil || !r.Created {
+			t.Fatalf("stream %d: %v %v", i, r, err)
+		}
+		all[i] = s
+	}
+	put(t, client, "/streams", "after")
+	for i, s := range all {
+		if r, err := s.Recv(); err != nil || len(r.Events) != 1 || string(r.Events[0].Kv.Value) != "after" {
+			t.Fatalf("stream %d: %v %v", i, r, err)
+		}
+	}
+	cancel()
+	untilMetric(t, n, metricWatchers, before)
+	put(t, client, "/streams", "last")
+}
+
 // stalling is a connection that stops reading when it is told to.
 type stalling struct {
 	net.Conn

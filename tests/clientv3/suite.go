@@ -53,6 +53,7 @@ func All(t *testing.T) {
 		{"WatchProgress", WatchProgress},
 		{"WatchTxnTogether", WatchTxnTogether},
 		{"Birth", Birth},
+		{"ManyStreams", ManyStreams},
 		{"FanOut", FanOut},
 		{"NeverReadsConnection", NeverReadsConnection},
 		{"NeverReadsStream", NeverReadsStream},
