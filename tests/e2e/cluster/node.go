@@ -274,13 +274,14 @@ func (p *process) kill() {
 	<-p.done
 	deadline := time.Now().Add(Bound)
 	for _, f := range family {
-		for exists(f) && time.Now().Before(deadline) {
+		for Alive(f) && time.Now().Before(deadline) {
 			time.Sleep(time.Millisecond)
 		}
 	}
 }
 
-func exists(pid int) bool {
+// Alive says whether a process runs; one that has ended and was not reaped does not.
+func Alive(pid int) bool {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return false
