@@ -145,6 +145,7 @@ static int open_session(struct mount *m)
     snprintf(options, sizeof(options), "fsname=quorumfs,subtype=quorumfs%s%s%s", m->opt.allow_other ? ",allow_other" : "",
              root || m->opt.allow_other ? ",default_permissions" : "", m->opt.read_only ? ",ro" : "");
     m->session = fuse_session_new(&args, ops_table(), sizeof(struct fuse_lowlevel_ops), m);
+    fuse_opt_free_args(&args); /* the library has put a copy of its own there */
     if (m->session == NULL)
         return -EINVAL;
     if (fuse_session_mount(m->session, m->opt.mountpoint) != 0)

@@ -21,10 +21,10 @@ func crashMachine(t *testing.T, n *cluster.Node) {
 		t.Fatal(err)
 	}
 	words := strings.Fields(string(text))
-	if len(words) != 5 || words[1] != "running" {
+	if len(words) != 7 || words[1] != "running" {
 		t.Fatalf("after kill -9 the mark says %q", text)
 	}
-	words[4] = "00000000-0000-0000-0000-000000000000"
+	words[4] = "00000000-0000-0000-0000-000000000000,"
 	if err := os.WriteFile(path, []byte(strings.Join(words, " ")+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
