@@ -57,6 +57,7 @@ all: $(PROGRAMS)
 help:
 	@echo 'make            build quorumfsd, quorumfs, quorumfs-grpc, quorumctl into $(BUILD)/'
 	@echo 'make unit       unit and property tests        make asan   the same under ASan and UBSan'
+	@echo 'make tsan       those with threads, under TSan'
 	@echo 'make sim        simulation (SEED=n replays)    make lint   layers, headers, formatting, spelling'
 	@echo 'make check      ./check --no-install           make soak   the full figures, hours'
 	@echo 'make install    PREFIX=$(PREFIX) DESTDIR=$(DESTDIR)'
@@ -138,6 +139,13 @@ unit: $(UNIT)
 
 asan:
 	$(MAKE) BUILD=$(BUILD)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' unit
+
+# The unit tests whose programs have threads, under TSan.
+THREADED := disk_posix env_uv node sidecar_grpc sidecar_watch store_kv
+unit-threaded: $(THREADED:%=$(BUILD)/unit/test_%)
+	@failed=0; for t in $^; do echo "== $$t"; $$t || failed=1; done; exit $$failed
+tsan:
+	$(MAKE) BUILD=$(BUILD)/tsan SANITIZE=thread CFLAGS='-O1 -g' unit-threaded
 
 include $(wildcard tests/*/*.mk)
 
