@@ -8,14 +8,6 @@
 
 #define PREFACE NGHTTP2_CLIENT_MAGIC
 #define PREFACE_LEN NGHTTP2_CLIENT_MAGIC_LEN
-#define READ_BYTES (64 * 1024)
-#define WRITE_ROOM (WRITE_GATHER_BYTES + 128 * 1024)
-
-struct listener {
-    struct list link;
-    struct grpc_server *server;
-    uv_tcp_t tcp;
-};
 
 /* ---- work budget ---- */
 
@@ -88,8 +80,6 @@ static void throttle_if_spent(struct conn *c)
 
 /* ---- closing ---- */
 
-static void check_stopped(struct grpc_server *s);
-
 static void on_closed(uv_handle_t *handle)
 {
     struct conn *c = handle->data;
@@ -100,7 +90,7 @@ static void on_closed(uv_handle_t *handle)
     free(c->write_buf);
     free(c);
     s->counters.conns_open--;
-    check_stopped(s);
+    server_check_stopped(s);
 }
 
 void conn_close(struct conn *c)
@@ -172,7 +162,7 @@ static int write_some(struct conn *c, const uint8_t *data, size_t len)
 static int flush_h2(struct conn *c, size_t *budget)
 {
     while (!c->writing && *budget > 0) {
-        ssize_t n = h2_pull(c, c->server->write_scratch, WRITE_ROOM);
+        ssize_t n = h2_pull(c, c->server->write_scratch, CONN_WRITE_ROOM);
         int rc;
 
         if (n < 0)
@@ -218,7 +208,7 @@ static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
 {
     struct conn *c = handle->data;
 
-    *buf = uv_buf_init((char *)c->server->read_scratch, READ_BYTES);
+    *buf = uv_buf_init((char *)c->server->read_scratch, CONN_READ_BYTES);
 }
 
 /* Decides by the first bytes. 1: known, 0: more needed, negative errno. */
@@ -331,289 +321,4 @@ void conn_accept(struct grpc_server *s, uv_stream_t *listener)
     }
     uv_tcp_nodelay(&c->tcp, 1);
     uv_tcp_keepalive(&c->tcp, 1, 60);
-}
-
-static void on_connection(uv_stream_t *stream, int status)
-{
-    struct listener *l = stream->data;
-
-    if (status == 0 && !l->server->stopping)
-        conn_accept(l->server, stream);
-}
-
-static void on_listener_closed(uv_handle_t *handle)
-{
-    free(handle->data);
-}
-
-int grpc_server_listen(struct grpc_server *s, const struct sockaddr *address, int *ret_port)
-{
-    struct listener *l = calloc(1, sizeof *l);
-    struct sockaddr_storage bound;
-    int len = sizeof bound, rc;
-
-    if (l == NULL)
-        return -ENOMEM;
-    l->server = s;
-    rc = uv_tcp_init(s->loop, &l->tcp);
-    if (rc < 0) {
-        free(l);
-        return rc;
-    }
-    l->tcp.data = l;
-    rc = uv_tcp_bind(&l->tcp, address, 0);
-    if (rc == 0)
-        rc = uv_listen((uv_stream_t *)&l->tcp, 1024, on_connection);
-    if (rc == 0)
-        rc = uv_tcp_getsockname(&l->tcp, (struct sockaddr *)&bound, &len);
-    if (rc < 0) {
-        uv_close((uv_handle_t *)&l->tcp, on_listener_closed);
-        return rc; /* libuv's codes are negative errno on Linux */
-    }
-    if (ret_port != NULL)
-        *ret_port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                                      : ((struct sockaddr_in *)&bound)->sin_port);
-    list_push_back(&s->listeners, &l->link);
-    return 0;
-}
-
-/* ---- the server ---- */
-
-static void on_deadline(uv_timer_t *timer)
-{
-    struct grpc_server *s = timer->data;
-    uint64_t now = uv_now(s->loop);
-    struct deadline *d;
-
-    while ((d = deadlines_first(&s->deadlines)) != NULL && d->at_ms <= now) {
-        struct grpc_call *call = LIST_ITEM(d, struct grpc_call, deadline);
-
-        deadlines_remove(&s->deadlines, d);
-        if (call->finished) { /* its answer is not being read */
-            h2_reset(call, NGHTTP2_CANCEL);
-        } else {
-            s->counters.deadline_exceeded++;
-            grpc_finish(call, GRPC_DEADLINE_EXCEEDED, "context deadline exceeded");
-        }
-    }
-    server_arm_timer(s);
-}
-
-void server_arm_timer(struct grpc_server *s)
-{
-    struct deadline *d = deadlines_first(&s->deadlines);
-    uint64_t now = uv_now(s->loop);
-
-    if (d == NULL)
-        uv_timer_stop(&s->timer);
-    else
-        uv_timer_start(&s->timer, on_deadline, d->at_ms > now ? d->at_ms - now : 0, 0);
-}
-
-static void on_again(uv_idle_t *idle)
-{
-    uv_idle_stop(idle);
-}
-
-/* Before the loop sleeps: everything that this turn has queued goes out, once per connection. */
-static void on_prepare(uv_prepare_t *prepare)
-{
-    struct grpc_server *s = prepare->data;
-    struct list now;
-
-    server_run_drained(s);
-    if (s->config.turn != NULL)
-        s->config.turn(s->config.app);
-    list_init(&now);
-    while (!list_empty(&s->dirty)) {
-        struct list *it = s->dirty.next;
-
-        list_remove(it);
-        list_push_back(&now, it);
-    }
-    while (!list_empty(&now)) {
-        struct conn *c = LIST_ITEM(now.next, struct conn, dirty_link);
-
-        list_remove(&c->dirty_link);
-        conn_flush(c);
-    }
-    if (!list_empty(&s->dirty) || !list_empty(&s->drained))
-        uv_idle_start(&s->again, on_again);
-}
-
-/* Once a second: connections that never said what they want, idle HTTP/1.1, limits that are no longer in use. */
-static void on_sweep(uv_timer_t *timer)
-{
-    struct grpc_server *s = timer->data;
-    uint64_t now = uv_now(s->loop);
-
-    LIST_FOREACH_SAFE(it, &s->conns)
-    {
-        struct conn *c = LIST_ITEM(it, struct conn, link);
-
-        if (c->kind == CONN_SNIFF && now - c->opened_ms > CONN_HANDSHAKE_TIMEOUT_MS)
-            conn_close(c);
-        else if (c->kind == CONN_HTTP1 && now - c->last_request_ms >
-                                              (c->in.len > 0 ? CONN_HANDSHAKE_TIMEOUT_MS : HTTP1_IDLE_TIMEOUT_MS))
-            conn_close(c);
-        else if (c->kind == CONN_H2)
-            h2_lower_streams(c);
-    }
-}
-
-static int compare_methods(const void *a, const void *b)
-{
-    return strcmp(((const struct grpc_method_counts *)a)->method->path, ((const struct grpc_method_counts *)b)->method->path);
-}
-
-int grpc_server_new(uv_loop_t *loop, const struct grpc_config *config, struct grpc_server **ret_server)
-{
-    struct grpc_server *s = calloc(1, sizeof *s);
-    int rc = -ENOMEM;
-
-    if (s == NULL)
-        return -ENOMEM;
-    s->loop = loop;
-    s->config = *config;
-    list_init(&s->conns);
-    list_init(&s->dirty);
-    list_init(&s->throttled);
-    list_init(&s->drained);
-    list_init(&s->listeners);
-    while (config->methods[s->n_methods] != NULL)
-        s->n_methods++;
-    s->methods = calloc(s->n_methods + 1, sizeof *s->methods);
-    s->read_scratch = malloc(READ_BYTES);
-    s->write_scratch = malloc(WRITE_ROOM);
-    if (s->methods == NULL || s->read_scratch == NULL || s->write_scratch == NULL)
-        goto fail;
-    for (size_t i = 0; i < s->n_methods; i++)
-        s->methods[i].method = config->methods[i];
-    qsort(s->methods, s->n_methods, sizeof *s->methods, compare_methods);
-    rc = h2_setup(s);
-    if (rc < 0)
-        goto fail;
-    uv_timer_init(loop, &s->timer);
-    uv_timer_init(loop, &s->throttle_timer);
-    uv_timer_init(loop, &s->sweep_timer);
-    uv_timer_init(loop, &s->stop_timer);
-    uv_prepare_init(loop, &s->prepare);
-    uv_idle_init(loop, &s->again);
-    s->timer.data = s->throttle_timer.data = s->sweep_timer.data = s->stop_timer.data = s->prepare.data = s->again.data = s;
-    uv_timer_start(&s->sweep_timer, on_sweep, 1000, 1000);
-    uv_prepare_start(&s->prepare, on_prepare);
-    s->handles = 6;
-    *ret_server = s;
-    return 0;
-
-fail:
-    h2_teardown(s);
-    free(s->methods);
-    free(s->read_scratch);
-    free(s->write_scratch);
-    free(s);
-    return rc;
-}
-
-static void on_own_closed(uv_handle_t *handle)
-{
-    struct grpc_server *s = handle->data;
-
-    s->handles--;
-    check_stopped(s);
-}
-
-static void check_stopped(struct grpc_server *s)
-{
-    void (*stopped)(void *app) = s->stopped;
-
-    if (!s->stopping || s->counters.conns_open > 0)
-        return;
-    if (!uv_is_closing((uv_handle_t *)&s->timer)) {
-        uv_close((uv_handle_t *)&s->timer, on_own_closed);
-        uv_close((uv_handle_t *)&s->throttle_timer, on_own_closed);
-        uv_close((uv_handle_t *)&s->sweep_timer, on_own_closed);
-        uv_close((uv_handle_t *)&s->stop_timer, on_own_closed);
-        uv_close((uv_handle_t *)&s->prepare, on_own_closed);
-        uv_close((uv_handle_t *)&s->again, on_own_closed);
-    }
-    if (s->handles == 0 && stopped != NULL) {
-        s->stopped = NULL;
-        stopped(s->config.app);
-    }
-}
-
-static void on_stop_timer(uv_timer_t *timer)
-{
-    struct grpc_server *s = timer->data;
-
-    while (!list_empty(&s->conns))
-        conn_close(LIST_ITEM(s->conns.next, struct conn, link));
-    check_stopped(s);
-}
-
-void grpc_server_stop(struct grpc_server *s, void (*done)(void *app))
-{
-    if (s->stopping)
-        return;
-    s->stopping = true;
-    s->stopped = done;
-    while (!list_empty(&s->listeners)) {
-        struct listener *l = LIST_ITEM(s->listeners.next, struct listener, link);
-
-        list_remove(&l->link);
-        uv_close((uv_handle_t *)&l->tcp, on_listener_closed);
-    }
-    LIST_FOREACH_SAFE(it, &s->conns)
-    {
-        struct conn *c = LIST_ITEM(it, struct conn, link);
-
-        if (c->kind != CONN_H2) {
-            conn_close(c);
-            continue;
-        }
-        h2_goaway(c, NGHTTP2_NO_ERROR, "server stopped");
-        LIST_FOREACH_SAFE(jt, &c->calls)
-        {
-            struct grpc_call *call = LIST_ITEM(jt, struct grpc_call, link);
-
-            if (!call->finished && call->method != NULL && call->method->method->kind == GRPC_STREAM)
-                grpc_finish_status(call, STATUS_STOPPED);
-        }
-    }
-    uv_timer_start(&s->stop_timer, on_stop_timer, DRAIN_GRACE_MS, 0);
-    check_stopped(s);
-}
-
-void grpc_server_free(struct grpc_server *s)
-{
-    if (s == NULL)
-        return;
-    h2_teardown(s);
-    deadlines_fini(&s->deadlines);
-    free(s->methods);
-    free(s->read_scratch);
-    free(s->write_scratch);
-    free(s);
-}
-
-const struct grpc_counters *grpc_server_counters(const struct grpc_server *s)
-{
-    return &s->counters;
-}
-
-const struct grpc_method_counts *grpc_server_methods(const struct grpc_server *s, size_t *ret_count)
-{
-    *ret_count = s->n_methods;
-    return s->methods;
-}
-
-void *grpc_server_app(const struct grpc_server *s)
-{
-    return s->config.app;
-}
-
-uv_loop_t *grpc_server_loop(const struct grpc_server *s)
-{
-    return s->loop;
 }

@@ -1,6 +1,6 @@
 /* conn.h - inside of the gRPC server: the server, its connections and calls.
  *
- * Process: quorumfs-grpc; included by the files of the gRPC layer alone (grpc.c, conn.c, h2.c, http1.c).
+ * Process: quorumfs-grpc; included by the files of the gRPC layer alone (grpc.c, server.c, conn.c, h2.c, http1.c).
  * Thread:  the loop's.
  * Errors:  negative errno; a connection that cannot go on is closed.
  * Memory:  a connection owns its calls; it is freed in libuv's close callback.
@@ -93,6 +93,13 @@ struct grpc_call {
     bool responded, deferred, finished, ended, remote_closed, got_message, want_drained, trailers_sent, is_page;
 };
 
+#define CONN_READ_BYTES (64 * 1024)
+#define CONN_WRITE_ROOM (WRITE_GATHER_BYTES + 128 * 1024)
+
+/* server.c */
+void server_check_stopped(struct grpc_server *s);
+void server_arm_timer(struct grpc_server *s);
+
 /* conn.c */
 void conn_accept(struct grpc_server *s, uv_stream_t *listener);
 void conn_mark_dirty(struct conn *c);
@@ -127,7 +134,6 @@ void call_half_close(struct grpc_call *call);
 /* Copies out what is queued; sets *ret_done when all has gone and the call is finished. */
 size_t call_read(struct grpc_call *call, uint8_t *buf, size_t len, bool *ret_done);
 void server_run_drained(struct grpc_server *s);
-void server_arm_timer(struct grpc_server *s);
 
 /* http1.c */
 /* Answers what is whole in c->in into c->out; -EBADMSG: answer and close. */

@@ -1,6 +1,6 @@
 /* watch.h - inside of the watch service: streams, watches and the feed that serves them.
  *
- * Process: quorumfs-grpc; for watch.c, watch_feed.c and watch_jobs.c, and feed_* for main and metrics.
+ * Process: quorumfs-grpc; for the files watch*.c, and feed_* for main and metrics.
  * Thread:  the loop's; jobs read in a worker thread and touch nothing but themselves.
  * Errors:  negative errno at start-up; later trouble makes a watch fall behind, never lose an event.
  * Memory:  a stream owns its watches; a watch that a job works for outlives its stream until the job is done.
@@ -110,7 +110,6 @@ int feed_new(struct app *app, uint64_t progress_interval_ms, struct feed **ret_f
 void feed_close(struct feed *f);
 void feed_free(struct feed *f);
 void feed_on_revision(struct feed *f, int64_t revision);
-void feed_on_leader(struct feed *f, uint64_t leader);
 const struct feed_counters *feed_counters(const struct feed *f);
 void feed_kick(struct feed *f);
 /* Something could not be read: not again before a notice or FEED_RETRY_MS. */
@@ -118,7 +117,6 @@ void feed_job_failed(struct feed *f);
 void feed_place(struct feed *f, struct watch *w);            /* a new watch, by its cursor */
 void feed_remove(struct feed *f, struct watch *w);           /* takes it out and frees it; the stream forgets it first */
 void feed_stream_drained(struct feed *f, struct watch_stream *s);
-void feed_request_progress(struct feed *f, struct watch_stream *s, int64_t revision);
 /* Sends the events of one revision to one watch, or makes it fall behind. */
 void feed_send_events(struct feed *f, struct watch *w, int64_t revision, const struct slice_event *const *events, size_t n);
 void feed_fall_behind(struct feed *f, struct watch *w, int64_t next);
@@ -127,6 +125,12 @@ bool feed_stream_full(const struct watch_stream *s);
 bool feed_filtered(const struct watch *w, const struct slice_event *e);
 void feed_deliver(struct feed *f, struct delivery *d, unsigned *budget); /* until the slice is out or the budget */
 bool delivery_busy(const struct delivery *d);
+
+/* watch_progress.c */
+void feed_request_progress(struct feed *f, struct watch_stream *s, int64_t revision);
+void feed_on_leader(struct feed *f, uint64_t leader);
+void feed_answer_progress(struct feed *f);
+void feed_on_progress_timer(uv_timer_t *timer);
 
 /* watch_jobs.c: reading in workers for those that lag */
 void feed_jobs_turn(struct feed *f, unsigned *budget);
