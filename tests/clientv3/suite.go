@@ -70,6 +70,10 @@ func All(t *testing.T) {
 		defer watchdog(t, 120*time.Second)()
 		Mount(t)
 	})
+	t.Run("NoQuorum", func(t *testing.T) {
+		defer watchdog(t, 120*time.Second)()
+		NoQuorum(t)
+	})
 	t.Run("Kill", func(t *testing.T) {
 		defer watchdog(t, 300*time.Second)()
 		Kill(t)
