@@ -85,6 +85,23 @@ struct choice {
     struct view now; /* of to */
 };
 
+static void choose_removal(struct choice *c, struct dirty *d)
+{
+    *c = (struct choice){.verb = d->told.type == S_IFDIR ? ECHO_RMDIR : ECHO_UNLINK, .to = d};
+}
+
+/* A move over something of the other kind is refused by the kernel: what is there goes first. */
+static void choose_move(struct choice *c, struct dirty *from, struct dirty *to)
+{
+    if (to->told.type != 0 && (from->told.type == S_IFDIR) != (to->told.type == S_IFDIR)) {
+        choose_removal(c, to);
+        return;
+    }
+    c->verb = ECHO_RENAME;
+    c->from = from;
+    c->to = to;
+}
+
 static bool has_left(struct mount *m, const struct dirty *d)
 {
     struct view v;
@@ -133,13 +150,9 @@ static int choose(struct mount *m, struct dirty *d, struct choice *c)
     /* What is here now is told elsewhere, and not there any more. */
     other = c->now.seen.node != NULL ? c->now.seen.node->shown : NULL;
     if (other != NULL && other != d && has_left(m, other)) {
-        c->verb = ECHO_RENAME;
-        c->from = other;
-        if (d->told.node != NULL && view_name(m, other->dir, other->name, &v) == 0 && seen_same(&v.seen, &d->told)) {
-            c->flags = RENAME_EXCHANGE; /* either is the source: the one that was named first */
-            c->from = d;
-            c->to = other;
-        }
+        choose_move(c, other, d);
+        if (d->told.node != NULL && view_name(m, other->dir, other->name, &v) == 0 && seen_same(&v.seen, &d->told))
+            *c = (struct choice){.verb = ECHO_RENAME, .flags = RENAME_EXCHANGE, .from = d, .to = other};
         return 1;
     }
     /* What was here is somewhere else now. */
@@ -147,19 +160,16 @@ static int choose(struct mount *m, struct dirty *d, struct choice *c)
         other = record_of(m, node->parent, node->name);
         if (other != NULL && other != d && !is_told_as(other, node) && view_name(m, node->parent, node->name, &v) == 0 &&
             v.seen.node == node) {
-            c->verb = ECHO_RENAME;
-            c->from = d;
-            c->to = other;
-            c->now = v;
+            choose_move(c, d, other);
             if (other->told.node != NULL && view_name(m, d->dir, d->name, &v) == 0 && seen_same(&v.seen, &other->told))
-                c->flags = RENAME_EXCHANGE;
+                *c = (struct choice){.verb = ECHO_RENAME, .flags = RENAME_EXCHANGE, .from = d, .to = other};
             return 1;
         }
     }
     if (d->told.type != 0) {
         if (d->told.type == S_IFDIR && node != NULL && announce_has_below(&m->announce, node))
             return -EAGAIN; /* what is in it goes first */
-        c->verb = d->told.type == S_IFDIR ? ECHO_RMDIR : ECHO_UNLINK;
+        choose_removal(c, d);
         return 1;
     }
     choose_made(c);
@@ -304,6 +314,8 @@ void reconcile_done(struct mount *m, int error)
         d->content = d->content || e->content;
         d->attributes = d->attributes || e->attributes;
         put_off(m, d);
+        if (e->from != NULL)
+            put_off(m, e->from);
     }
     e->from = NULL;
 }
