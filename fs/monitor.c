@@ -21,6 +21,7 @@
 #define RESTART_LONGEST_MS 5000
 #define SETTLED_MS 10000 /* after this long a front end counts as good again */
 #define STOP_MS 6000     /* for its orderly end; then it is aborted */
+#define DETACH_MS 2000   /* for fusermount3 */
 #define CONNECTIONS "/sys/fs/fuse/connections"
 
 struct monitor {
@@ -72,8 +73,13 @@ static void detach(const char *mountpoint)
         execlp("fusermount3", "fusermount3", "-u", "-z", "-q", "--", mountpoint, (char *)NULL);
         _exit(127);
     }
-    if (pid > 0)
-        waitpid(pid, NULL, 0);
+    for (int i = 0; pid > 0 && waitpid(pid, NULL, WNOHANG) == 0; i++) {
+        if (i == DETACH_MS / 10)
+            kill(pid, SIGKILL); /* in D state it stays so, and nobody waits for it */
+        if (i > DETACH_MS / 10 + 10)
+            break;
+        poll(NULL, 0, 10);
+    }
 }
 
 void monitor_detach_dead(const char *mountpoint)

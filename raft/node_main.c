@@ -421,9 +421,12 @@ static int open_loop(struct program *p)
 
     if (rc < 0)
         return say(p, rc, "");
-    uv_signal_init(&p->loop, &p->term);
-    uv_signal_init(&p->loop, &p->interrupt);
-    uv_prepare_init(&p->loop, &p->prepare);
+    rc = err_from_uv(uv_signal_init(&p->loop, &p->term)); /* makes the loop's pipe for signals */
+    if (rc == 0)
+        rc = err_from_uv(uv_signal_init(&p->loop, &p->interrupt));
+    if (rc < 0)
+        return say(p, rc, "");
+    uv_prepare_init(&p->loop, &p->prepare); /* these two cannot fail */
     uv_timer_init(&p->loop, &p->timer);
     p->term.data = p->interrupt.data = p->prepare.data = p->timer.data = p;
     rc = env_uv_open(&p->loop, on_env_timer, p, &p->env);
@@ -468,8 +471,11 @@ int node_main(const struct config *c)
     rc = open_all(p);
     if (rc < 0)
         _exit(status_of(rc)); /* the kernel frees what was opened; threads may run */
-    uv_signal_start(&p->term, on_signal, SIGTERM);
-    uv_signal_start(&p->interrupt, on_signal, SIGINT);
+    rc = err_from_uv(uv_signal_start(&p->term, on_signal, SIGTERM));
+    if (rc == 0)
+        rc = err_from_uv(uv_signal_start(&p->interrupt, on_signal, SIGINT));
+    if (rc < 0)
+        _exit(status_of(say(p, rc, "")));
     uv_prepare_start(&p->prepare, on_prepare);
     log_info(&p->logger, "'%s': peers on %s, socket %s", c->name, c->listen_peer.text, c->socket_path);
     rc = node_start(p->node); /* on_fatal has told why */

@@ -168,11 +168,18 @@ static int start(struct program *p)
         log_error(&app->log, "%s", text);
         return EXIT_UNUSABLE;
     }
-    uv_signal_init(&p->loop, &p->sigterm);
-    uv_signal_init(&p->loop, &p->sigint);
     p->sigterm.data = p->sigint.data = p;
-    uv_signal_start(&p->sigterm, on_signal, SIGTERM);
-    uv_signal_start(&p->sigint, on_signal, SIGINT);
+    rc = uv_signal_init(&p->loop, &p->sigterm);
+    if (rc == 0)
+        rc = uv_signal_init(&p->loop, &p->sigint);
+    if (rc == 0)
+        rc = uv_signal_start(&p->sigterm, on_signal, SIGTERM);
+    if (rc == 0)
+        rc = uv_signal_start(&p->sigint, on_signal, SIGINT);
+    if (rc < 0) {
+        log_error(&app->log, "signals: %s", uv_strerror(rc));
+        return EXIT_BROKEN;
+    }
     return 0;
 }
 
