@@ -73,6 +73,8 @@ static void content_write(struct content *c, uint64_t offset, const uint8_t *dat
 {
     if (offset + len > c->len)
         content_resize(c, offset + len);
+    if (len == 0)
+        return;
     if (data != NULL)
         memcpy(c->data + offset, data, len);
     else
