@@ -80,8 +80,8 @@ static int compare_log_and_store(struct node *n, char *text, size_t text_size)
         return 0;
     snprintf(text, text_size,
              "log and store do not fit: the store has applied entry %llu of term %llu, the log holds %llu to %llu "
-             "(entry of that index: term %llu). Has a part of the data directory been replaced or lost? Remove "
-             "this member's whole data directory and let it join anew",
+             "(entry of that index: term %llu). Has a part of the data directory been replaced or lost? This "
+             "member may have forgotten what it acknowledged: it must not go on, nor begin with an empty directory",
              (unsigned long long)n->applied_index, (unsigned long long)n->applied_term, (unsigned long long)first,
              (unsigned long long)last, (unsigned long long)term);
     return -EUCLEAN;

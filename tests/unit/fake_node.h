@@ -16,6 +16,7 @@
 #include "proto/command.h"
 #include "proto/socket.h"
 #include "raft/client.h"
+#include "tests/unit/temp_dir.h"
 
 #define PATIENCE_MS 10000
 
@@ -109,8 +110,7 @@ static inline void fake_open(struct fake *f)
 
     memset(f, 0, sizeof(*f));
     f->listen_fd = f->fd = -1;
-    strcpy(f->dir, "/tmp/quorumfs-client-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    temp_dir(f->dir, sizeof(f->dir), "quorumfs-client");
     snprintf(f->path, sizeof(f->path), "%s/node.sock", f->dir);
     bytes_init(&f->in);
     bytes_init(&f->payload);

@@ -13,6 +13,7 @@
 #include <cmocka.h>
 
 #include "store/store.h"
+#include "tests/unit/temp_dir.h"
 
 struct fixture {
     char dir[64], store_dir[96];
@@ -32,8 +33,7 @@ static inline void fixture_open(struct fixture *f)
 static inline void fixture_begin(struct fixture *f)
 {
     *f = (struct fixture){.time_ns = 1000};
-    snprintf(f->dir, sizeof(f->dir), "/tmp/quorumfs-store.XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    temp_dir(f->dir, sizeof(f->dir), "quorumfs-store");
     snprintf(f->store_dir, sizeof(f->store_dir), "%s/store", f->dir);
     arena_init(&f->arena);
     fixture_open(f);

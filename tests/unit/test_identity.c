@@ -14,6 +14,7 @@
 
 #include "base/crc32c.h"
 #include "raft/identity.h"
+#include "tests/unit/temp_dir.h"
 
 static const struct identity golden = {1, 0xcdf818194e3a8c32, 0x8e9e05c52164694d, "default"};
 
@@ -30,8 +31,7 @@ static int set_up(void **state)
     char *argv[] = {"--data-dir", data_dir, "--initial-cluster-token", "etcd-cluster"};
 
     assert_non_null(f);
-    strcpy(f->dir, "/tmp/quorumfs-identity-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    temp_dir(f->dir, sizeof(f->dir), "quorumfs-identity");
     snprintf(data_dir, sizeof(data_dir), "%s/d", f->dir);
     assert_int_equal(config_parse(4, argv, &f->c, f->text, sizeof(f->text)), 0);
     *state = f;

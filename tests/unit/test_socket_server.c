@@ -19,6 +19,7 @@
 
 #include "proto/socket.h"
 #include "raft/socket_server.h"
+#include "tests/unit/temp_dir.h"
 
 #define BOUND_MS 20000
 #define KEPT_MAX 65536
@@ -241,8 +242,7 @@ static int set_up(void **state)
     assert_int_equal(uv_loop_init(&w->loop), 0);
     uv_timer_init(&w->loop, &w->tick);
     uv_timer_start(&w->tick, on_tick, 1, 1);
-    strcpy(w->dir, "/tmp/quorumfs-socket-XXXXXX");
-    assert_non_null(mkdtemp(w->dir));
+    temp_dir(w->dir, sizeof(w->dir), "quorumfs-socket");
     snprintf(w->path, sizeof(w->path), "%s/node.sock", w->dir);
     o.path = w->path;
     o.node = &w->node;

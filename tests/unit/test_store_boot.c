@@ -15,8 +15,7 @@ static int open_unsynced(struct fixture *f)
 static void begin(struct fixture *f)
 {
     *f = (struct fixture){.time_ns = 1000};
-    snprintf(f->dir, sizeof(f->dir), "/tmp/quorumfs-store.XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
+    temp_dir(f->dir, sizeof(f->dir), "quorumfs-store");
     snprintf(f->store_dir, sizeof(f->store_dir), "%s/store", f->dir);
     arena_init(&f->arena);
 }
