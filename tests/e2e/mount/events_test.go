@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -249,4 +250,78 @@ func TestAFileWrittenInAShellIsOneEventOfTheAPI(t *testing.T) {
 	if strings.Join(got, "\n") != strings.Join(want, "\n") {
 		t.Errorf("the watch saw\n%s\nwanted\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
+}
+
+// A key that gets keys below it turns from a file into a directory, and back: for watchers the one goes and the other comes.
+func TestANameThatFlipsBetweenFileAndDirectory(t *testing.T) {
+	c := three(t)
+	if _, err := c.Nodes[0].Put("/top/a", "value"); err != nil {
+		t.Fatal(err)
+	}
+	dir := c.Nodes[1].Mount + "/top"
+	cluster.Until(t, "the file", func() (bool, string) { _, err := os.Stat(dir + "/a"); return err == nil, fmt.Sprint(err) })
+	open, err := os.Open(dir + "/a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer open.Close()
+	w := Watch(t, c.Nodes[1].Mount, "top")
+	want := []string{}
+	step := func(do func() (int64, error), more ...string) {
+		t.Helper()
+		if _, err := do(); err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, more...)
+		cluster.Until(t, "the events", func() (bool, string) {
+			got := text(w.Events())
+			return got == strings.Join(want, "\n"), fmt.Sprintf("got\n%s\nwanted\n%s", got, strings.Join(want, "\n"))
+		})
+	}
+	for round := 0; round < 3; round++ {
+		step(func() (int64, error) { return c.Nodes[2].Put("/top/a/b", "1") }, "DELETE top/a", "CREATE top/a dir")
+		if out := shell(t, dir, "ls a; cat a/%:value"); out != "%:value\nb\nvalue" {
+			t.Errorf("the directory: %q", out)
+		}
+		if round == 0 { // who had it open still reads what it was
+			content := make([]byte, 10)
+			if n, err := open.ReadAt(content, 0); string(content[:n]) != "value" {
+				t.Errorf("the open file: %q %v", content[:n], err)
+			}
+		}
+		step(func() (int64, error) { return c.Nodes[2].Delete("/top/a/b") }, "DELETE top/a dir", "CREATE top/a",
+			"MODIFY top/a", "CLOSE_WRITE top/a")
+		if out := shell(t, dir, "cat a"); out != "value" {
+			t.Errorf("the file: %q", out)
+		}
+	}
+}
+
+// How long after a close() on one node the event is read on another. Nothing is demanded but that all come: the figures
+// are the machine's.
+func TestEventsComeSoon(t *testing.T) {
+	c := three(t)
+	shell(t, c.Nodes[0].Mount, "mkdir d")
+	same(t, c.Nodes[0].Mount, c.Nodes[1].Mount)
+	w := Watch(t, c.Nodes[1].Mount, "d")
+	var took []time.Duration
+	for i := 0; i < 200; i++ {
+		name := fmt.Sprint("f", i)
+		if err := os.WriteFile(c.Nodes[0].Mount+"/d/"+name, []byte("x"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		closed := time.Now()
+		for {
+			if at, ok := w.when("d/" + name); ok {
+				took = append(took, at.Sub(closed))
+				break
+			}
+			if time.Since(closed) > cluster.Bound {
+				t.Fatalf("%s never came", name)
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+	slices.Sort(took)
+	t.Logf("close() here to event there: p50 %v, p99 %v, longest %v", took[len(took)/2], took[len(took)*99/100], took[len(took)-1])
 }

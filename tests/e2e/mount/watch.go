@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 )
 
@@ -28,6 +29,7 @@ type Watcher struct {
 	mu       sync.Mutex
 	dirs     map[int32]string
 	events   []Event
+	closed   map[string]time.Time // when the first CLOSE_WRITE of a path was read
 	overflow bool
 	ended    bool
 }
@@ -42,7 +44,7 @@ func Watch(t testing.TB, top string, dirs ...string) *Watcher {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &Watcher{t: t, top: top, file: os.NewFile(uintptr(fd), "inotify"), dirs: map[int32]string{}}
+	w := &Watcher{t: t, top: top, file: os.NewFile(uintptr(fd), "inotify"), dirs: map[int32]string{}, closed: map[string]time.Time{}}
 	for _, d := range dirs {
 		w.Add(d)
 	}
@@ -91,11 +93,22 @@ func (w *Watcher) read() {
 			if e.Mask&syscall.IN_Q_OVERFLOW != 0 {
 				w.overflow = true
 			}
-			w.events = append(w.events, Event{e.Mask, e.Cookie, filepath.Join(w.dirs[e.Wd], name)})
+			path := filepath.Join(w.dirs[e.Wd], name)
+			w.events = append(w.events, Event{e.Mask, e.Cookie, path})
+			if _, ok := w.closed[path]; !ok && e.Mask&syscall.IN_CLOSE_WRITE != 0 {
+				w.closed[path] = time.Now()
+			}
 			at += syscall.SizeofInotifyEvent + int(e.Len)
 		}
 		w.mu.Unlock()
 	}
+}
+
+func (w *Watcher) when(path string) (time.Time, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at, ok := w.closed[path]
+	return at, ok
 }
 
 // Events are those that have come so far.
