@@ -40,8 +40,13 @@ func try(dir, script string) (string, error) {
 	return string(out), err
 }
 
-// three starts three nodes with a mount each.
+// three starts three nodes with a mount each and no sidecars.
 func three(t testing.TB) *cluster.Cluster {
+	t.Helper()
+	return threeWith(t, "--no-sidecar")
+}
+
+func threeWith(t testing.TB, flags ...string) *cluster.Cluster {
 	t.Helper()
 	cluster.Need(t, "quorumfsd", "quorumfs", "quorumctl")
 	if os.Geteuid() != 0 {
@@ -50,9 +55,7 @@ func three(t testing.TB) *cluster.Cluster {
 	if _, err := os.Stat("/dev/fuse"); err != nil {
 		t.Skip("no /dev/fuse")
 	}
-	return cluster.Start(t, cluster.Options{Nodes: 3, Mount: true, Flags: func(*cluster.Node) []string {
-		return []string{"--no-sidecar"}
-	}})
+	return cluster.Start(t, cluster.Options{Nodes: 3, Mount: true, Flags: func(*cluster.Node) []string { return flags }})
 }
 
 func tmpfs(t testing.TB) string {

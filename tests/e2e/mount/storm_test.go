@@ -1,6 +1,7 @@
 package mount
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,6 +16,8 @@ import (
 	"testing"
 	"time"
 
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
 	"quorumfs.test/e2e/cluster"
 )
 
@@ -127,24 +130,44 @@ func startStorm(t *testing.T, dir string, seed uint64, d time.Duration, kills bo
 	}
 }
 
-// puts writes and deletes keys of the same names beside the storm, about rate a second.
+// puts writes and deletes keys of the same names beside the storm through clientv3, so many a second.
 func puts(t *testing.T, n *cluster.Node, prefix string, seed uint64, d time.Duration, rate int) (wait func()) {
-	done := make(chan struct{})
+	t.Helper()
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{n.Endpoint()}, DialTimeout: cluster.Bound, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { client.Close() })
+	done := make(chan string, 1)
 	go func() {
-		defer close(done)
+		ctx, cancel := context.WithTimeout(context.Background(), d+cluster.Bound)
+		defer cancel()
 		r := rand.New(rand.NewPCG(seed, 2))
-		for end := time.Now().Add(d); time.Now().Before(end); {
-			began := time.Now()
+		began := time.Now()
+		count := 0
+		for ; time.Since(began) < d; count++ {
 			key := fmt.Sprint(prefix, "n", r.IntN(50))
+			var err error
 			if r.IntN(3) == 0 {
-				n.Delete(key)
+				_, err = client.Delete(ctx, key)
 			} else {
-				n.Put(key, fmt.Sprint("put ", r.Uint64()))
+				_, err = client.Put(ctx, key, fmt.Sprint("put ", r.Uint64()))
 			}
-			time.Sleep(time.Second/time.Duration(rate) - time.Since(began))
+			if err != nil {
+				done <- fmt.Sprintf("clientv3: write %d: %v", count, err)
+				return
+			}
+			time.Sleep(time.Until(began.Add(time.Duration(count+1) * time.Second / time.Duration(rate))))
 		}
+		t.Logf("clientv3: %d writes, %.0f/s", count, float64(count)/time.Since(began).Seconds())
+		done <- ""
 	}()
-	return func() { <-done }
+	return func() {
+		t.Helper()
+		if text := <-done; text != "" {
+			t.Error(text)
+		}
+	}
 }
 
 func names(t *testing.T, dir string) map[string]bool {
@@ -170,10 +193,10 @@ func list(m map[string]bool) string {
 }
 
 func TestAStormLeavesNodesAndWatchersAgreed(t *testing.T) {
-	c := three(t)
-	d, processes := 4*time.Second, 2
+	c := threeWith(t)
+	d, processes, rate := 20*time.Second, 4, 200
 	if soak() {
-		d, processes = 60*time.Second, 8
+		d, processes, rate = 60*time.Second, 8, 1000
 	}
 	s := seed(t)
 	shell(t, c.Nodes[0].Mount, "mkdir storm")
@@ -189,7 +212,7 @@ func TestAStormLeavesNodesAndWatchersAgreed(t *testing.T) {
 	for i := 0; i < processes; i++ {
 		waits = append(waits, startStorm(t, dirs[0], s+uint64(i), d, false), startStorm(t, dirs[1], s+100+uint64(i), d, false))
 	}
-	waits = append(waits, puts(t, c.Nodes[2], "/storm/", s, d, 50))
+	waits = append(waits, puts(t, c.Nodes[2], "/storm/", s, d, rate))
 	for _, wait := range waits {
 		wait()
 	}
@@ -226,8 +249,12 @@ func inD(t *testing.T) string {
 		}
 		after := string(stat[strings.LastIndexByte(string(stat), ')')+1:])
 		name := string(stat[:strings.LastIndexByte(string(stat), ')')+1])
-		if strings.HasPrefix(after, " D") && (strings.Contains(name, "mount.test") || strings.Contains(name, "quorumfs")) {
-			wchan, _ := os.ReadFile("/proc/" + e.Name() + "/wchan")
+		if !strings.HasPrefix(after, " D") {
+			continue
+		}
+		wchan, _ := os.ReadFile("/proc/" + e.Name() + "/wchan")
+		if strings.Contains(name, "mount.test") || strings.Contains(name, "quorumfs") || strings.Contains(string(wchan), "fuse") ||
+			strings.Contains(string(wchan), "request_wait") {
 			found += name + " " + string(wchan) + "\n"
 		}
 	}
