@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -457,6 +458,17 @@ static int open_all(struct program *p)
     return rc;
 }
 
+/* 1,024 front ends and 256 connections of peers are more than the usual soft limit. */
+static void raise_descriptors(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
 int node_main(const struct config *c)
 {
     struct program *p = calloc(1, sizeof(*p));
@@ -465,6 +477,7 @@ int node_main(const struct config *c)
     if (p == NULL)
         return CHILD_EXIT_BROKEN;
     signal(SIGPIPE, SIG_IGN);
+    raise_descriptors();
     p->config = c;
     p->logger = (struct logger){c->log_level, "node"};
     p->ready_fd = take_ready_fd();

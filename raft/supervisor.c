@@ -346,9 +346,12 @@ static void on_end(struct supervisor *s, struct child *c, int status)
     child_ended(c);
     if (c->kind == CHILD_MOUNT && !stopped)
         child_mount_abort(c, &s->logger);
-    if (s->stage != STAGE_RUNNING)
-        return;
     describe_end(how, sizeof(how), status);
+    if (s->stage != STAGE_RUNNING) {
+        if (!stopped && !s->killed)
+            log_warn(&s->logger, "%s %s while it stopped", c->title, how);
+        return;
+    }
     if (is_fatal(c, status)) {
         log_debug(&s->logger, "%s %s", c->title, how); /* it has said why itself */
         stop(s, 1);
