@@ -325,7 +325,7 @@ func NeverReadsStream(t *testing.T, one, three *cluster.Cluster) {
 // sanitized says whether the sidecar was built with a sanitizer, which keeps what was freed.
 func sanitized(n *cluster.Node) bool {
 	maps, _ := os.ReadFile(fmt.Sprintf("/proc/%d/maps", n.Child("quorumfs-grpc")))
-	return strings.Contains(string(maps), "libasan")
+	return strings.Contains(string(maps), "libasan") || strings.Contains(string(maps), "libtsan")
 }
 
 func neverReads(t *testing.T, n *cluster.Node, healthy *clientv3.Client, open func(ctx context.Context, prefix string)) {
