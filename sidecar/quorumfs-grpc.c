@@ -212,7 +212,7 @@ int main(int argc, char **argv)
         return EXIT_BROKEN;
     p->exit_status = start(p);
     if (p->exit_status != 0)
-        return p->exit_status; /* the system takes back what a start that failed has opened */
+        _exit(p->exit_status); /* the system takes back what a start that failed has opened */
     uv_run(&p->loop, UV_RUN_DEFAULT);
     feed_free(p->app.feed);
     node_line_free(p->app.line);
