@@ -20,6 +20,7 @@ int announce_init(struct announce *a)
 {
     *a = (struct announce){.size = TABLE_SIZE};
     list_init(&a->queue);
+    list_init(&a->delayed);
     a->table = calloc(TABLE_SIZE, sizeof(struct dirty *));
     return a->table != NULL ? 0 : -ENOMEM;
 }
@@ -30,6 +31,8 @@ void announce_fini(struct announce *a, struct inode_table *t)
         return;
     while (!list_empty(&a->queue))
         announce_drop(a, t, LIST_ITEM(a->queue.next, struct dirty, queue));
+    while (!list_empty(&a->delayed))
+        announce_drop(a, t, LIST_ITEM(a->delayed.next, struct dirty, queue));
     free(a->table);
     a->table = NULL;
 }
@@ -123,8 +126,25 @@ void announce_drop(struct announce *a, struct inode_table *t, struct dirty *d)
 void announce_later(struct announce *a, struct dirty *d, uint64_t not_before_ms)
 {
     list_remove(&d->queue);
-    list_push_back(&a->queue, &d->queue);
+    list_push_back(&a->delayed, &d->queue);
     d->not_before_ms = not_before_ms;
+}
+
+uint64_t announce_wake(struct announce *a, uint64_t now_ms)
+{
+    uint64_t earliest_ms = UINT64_MAX;
+
+    LIST_FOREACH_SAFE(it, &a->delayed) {
+        struct dirty *d = LIST_ITEM(it, struct dirty, queue);
+
+        if (d->not_before_ms <= now_ms) {
+            list_remove(it);
+            list_push_back(&a->queue, it);
+        } else if (d->not_before_ms < earliest_ms) {
+            earliest_ms = d->not_before_ms;
+        }
+    }
+    return earliest_ms;
 }
 
 bool seen_same(const struct seen *a, const struct seen *b)

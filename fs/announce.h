@@ -40,7 +40,8 @@ struct dirty {
 };
 
 struct announce {
-    struct list queue;
+    struct list queue;   /* to be tried, in order */
+    struct list delayed; /* tried without success: not before a moment; they stand in nobody's way */
     struct dirty **table;
     size_t size, count;
 };
@@ -54,8 +55,10 @@ struct dirty *announce_add(struct announce *a, struct inode *dir, struct slice n
 /* Watchers have been told something else now. */
 void announce_tell(struct announce *a, struct inode_table *t, struct dirty *d, const struct seen *told);
 void announce_drop(struct announce *a, struct inode_table *t, struct dirty *d);
-/* To the end of the queue, not to be tried before a moment. */
+/* Not to be tried before a moment. */
 void announce_later(struct announce *a, struct dirty *d, uint64_t not_before_ms);
+/* Those whose moment has come go to the end of the queue. The earliest of the others, or UINT64_MAX. */
+uint64_t announce_wake(struct announce *a, uint64_t now_ms);
 
 /* Whether both say the same node: then there is nothing to create or delete. */
 bool seen_same(const struct seen *a, const struct seen *b);

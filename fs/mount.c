@@ -69,10 +69,21 @@ static void on_refused(void *ctx, const char *text)
 
 /* ---- opening ---- */
 
-/* Until the node has said where its store is, and the store can be read. Nobody can use the mount yet. */
+enum first { FIRST_NONE, FIRST_ASKED, FIRST_PASSED, FIRST_FAILED };
+
+static void on_first_barrier(void *arg, uint16_t status, uint64_t epoch, int64_t revision)
+{
+    *(enum first *)arg = status == STATUS_OK ? FIRST_PASSED : FIRST_FAILED;
+}
+
+/* Until the node has said where its store is, the store can be read, and the node has passed a barrier: it may still be filling
+ * its store from the log, and a mount that began in the past would tell of all of it. Without a leader that wait has the bound
+ * of all others, then the mount begins with what there is. Nobody can use it yet. */
 static int wait_for_store(struct mount *m, int signal_fd)
 {
-    uint64_t deadline_ms = client_now_ms() + FIRST_STORE_MS;
+    uint64_t deadline_ms = client_now_ms() + FIRST_STORE_MS, barrier_ms = 0;
+    enum first first = FIRST_NONE;
+    int64_t ticket = 0;
     bool said = false;
 
     for (;;) {
@@ -81,8 +92,17 @@ static int wait_for_store(struct mount *m, int signal_fd)
         client_process(m->client);
         if (m->refused)
             return -EPERM;
-        if (m->welcomed && tail_advance(m) == 0)
+        if (m->welcomed && (first == FIRST_NONE || first == FIRST_FAILED)) {
+            if (barrier_ms == 0)
+                barrier_ms = client_now_ms() + m->opt.timeout_ms;
+            ticket = client_barrier(m->client, barrier_ms, on_first_barrier, &first);
+            first = ticket > 0 ? FIRST_ASKED : FIRST_FAILED;
+        }
+        if (m->welcomed && (first == FIRST_PASSED || client_now_ms() >= barrier_ms) && tail_advance(m) == 0) {
+            if (first == FIRST_ASKED)
+                client_cancel(m->client, ticket);
             return 0;
+        }
         if (p[1].revents != 0)
             return -EINTR;
         if (client_now_ms() > deadline_ms && !said) {

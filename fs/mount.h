@@ -60,7 +60,7 @@ struct mount {
     struct echo echo;
     struct buffer_budget buffers;
     size_t content_bytes;
-    uint64_t next_sweep_ms, next_renew_ms;
+    uint64_t next_sweep_ms, next_renew_ms, next_wake_ms;
 
     struct list parked;     /* struct waiting: all of them */
     struct list answered;   /* struct waiting: answered by the node, to go on when V has come so far */

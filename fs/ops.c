@@ -213,6 +213,10 @@ void ops_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
         return;
     }
     rc = view_stat(m, i, &st);
+    if (rc < 0 && ops_is_echo(m, req)) { /* whatever became of the node: the helper is told what watchers believe */
+        view_stat_dead(i, true, &st);
+        rc = 0;
+    }
     /* For the helper a dead node still has its name: the kernel takes it away when it is told so. */
     if (rc == 0 && inode_is_dead(&m->inodes, i) && (ops_is_echo(m, req) || i->shown != NULL))
         view_stat_dead(i, true, &st);

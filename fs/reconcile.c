@@ -15,8 +15,9 @@
 #include "fs/mount.h"
 
 #define RETRY_FIRST_MS 1
-#define RETRY_LONGEST_MS 250
+#define RETRY_LONGEST_MS 2048
 #define PACE_MS 1           /* between commands when the queue is long */
+#define WAKE_LEAST_MS 5     /* between looks at all that is delayed */
 #define LOOKS_PER_TURN 512  /* records looked at for one command */
 #define SLOW_MS 5000        /* a user's change of the same directory is waiting for the cluster */
 #define RESTART_FIRST_MS 50
@@ -204,10 +205,12 @@ static int send_choice(struct mount *m, const struct choice *c)
 
 static void put_off(struct mount *m, struct dirty *d)
 {
-    uint64_t delay_ms = d->tries < 8 ? (uint64_t)RETRY_FIRST_MS << d->tries : RETRY_LONGEST_MS;
+    uint64_t delay_ms = d->tries < 11 ? (uint64_t)RETRY_FIRST_MS << d->tries : RETRY_LONGEST_MS;
 
     d->tries++;
     announce_later(&m->announce, d, client_now_ms() + delay_ms);
+    if (d->not_before_ms < m->next_wake_ms)
+        m->next_wake_ms = d->not_before_ms;
 }
 
 /* What is told besides the name itself. */
@@ -256,6 +259,11 @@ void reconcile_next(struct mount *m)
         return;
     if (m->announce.count > ANNOUNCE_PACE_NAMES && now_ms < e->started_ms + PACE_MS)
         return;
+    if (now_ms >= m->next_wake_ms) {
+        m->next_wake_ms = announce_wake(&m->announce, now_ms);
+        if (m->next_wake_ms < now_ms + WAKE_LEAST_MS)
+            m->next_wake_ms = now_ms + WAKE_LEAST_MS;
+    }
     for (struct list *it = m->announce.queue.next, *next; it != &m->announce.queue && looks < LOOKS_PER_TURN; it = next) {
         struct dirty *d = LIST_ITEM(it, struct dirty, queue);
         struct choice c;
@@ -263,8 +271,6 @@ void reconcile_next(struct mount *m)
 
         next = it->next;
         looks++;
-        if (d->not_before_ms > now_ms)
-            continue;
         rc = choose(m, d, &c);
         if (rc == 0) {
             announce_drop(&m->announce, &m->inodes, d);
@@ -324,20 +330,15 @@ int reconcile_timeout_ms(const struct mount *m)
 {
     uint64_t now_ms = client_now_ms(), at_ms = UINT64_MAX;
     const struct echo *e = &m->echo;
-    unsigned looks = 0;
 
     if (m->stopping || e->busy)
         return -1;
     if (e->fd < 0)
         return e->restart_ms <= now_ms ? 0 : (int)(e->restart_ms - now_ms);
-    LIST_FOREACH(it, &m->announce.queue) {
-        const struct dirty *d = LIST_ITEM(it, struct dirty, queue);
-
-        if (d->not_before_ms < at_ms)
-            at_ms = d->not_before_ms;
-        if (at_ms <= now_ms || ++looks > LOOKS_PER_TURN)
-            break;
-    }
+    if (!list_empty(&m->announce.queue))
+        at_ms = now_ms;
+    else if (!list_empty(&m->announce.delayed))
+        at_ms = m->next_wake_ms;
     if (at_ms == UINT64_MAX)
         return -1;
     if (m->announce.count > ANNOUNCE_PACE_NAMES && at_ms < e->started_ms + PACE_MS)

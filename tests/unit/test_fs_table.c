@@ -171,9 +171,14 @@ static void the_queue_keeps_order_and_later_goes_behind(void **state)
     d[1] = announce_add(&a, t.root, S("b"), &none);
     d[2] = announce_add(&a, t.root, S("c"), &none);
     announce_later(&a, d[0], 5);
-    assert_ptr_equal(LIST_ITEM(a.queue.next, struct dirty, queue), d[1]);
+    announce_later(&a, d[1], 9);
+    assert_ptr_equal(a.queue.next, &d[2]->queue); /* what failed stands in nobody's way */
+    assert_ptr_equal(a.queue.prev, &d[2]->queue);
+    assert_int_equal(announce_wake(&a, 4), 5);
+    assert_int_equal(announce_wake(&a, 5), 9);
+    assert_ptr_equal(LIST_ITEM(a.queue.next, struct dirty, queue), d[2]);
     assert_ptr_equal(LIST_ITEM(a.queue.prev, struct dirty, queue), d[0]);
-    assert_int_equal(d[0]->not_before_ms, 5);
+    assert_int_equal(announce_wake(&a, 9), UINT64_MAX);
     announce_fini(&a, &t);
     inode_table_fini(&t);
 }

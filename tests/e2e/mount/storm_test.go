@@ -517,3 +517,60 @@ func TestAMountOutlivesItsNode(t *testing.T) {
 		}
 	}
 }
+
+// A mount that stood still while a tree was made and removed, twice, tells the difference, and goes on telling what comes then.
+func TestAMountThatStoodStillCatchesUp(t *testing.T) {
+	c := three(t)
+	a, n := c.Nodes[0].Mount, c.Nodes[2]
+	tree := "for i in 1 2 3 4 5 6; do mkdir -p t/$i/x/y; for k in 1 2 3; do echo $i > t/$i/$k; echo $k > t/$i/x/y/$k; done; ln -s x t/$i/l; done"
+	shell(t, a, tree)
+	same(t, a, n.Mount)
+	shell(t, n.Mount, "find . | wc -l; cat t/*/x/y/*")
+	dirs := []string{".", "t", "t/1", "t/1/x", "t/1/x/y", "t/5"}
+	w := Watch(t, n.Mount, dirs...)
+	for round := 0; round < 3; round++ {
+		front := frontEnd(n)
+		syscall.Kill(front, syscall.SIGSTOP)
+		for i := 0; i <= round; i++ {
+			shell(t, a, "rm -rf t; "+tree)
+		}
+		shell(t, a, fmt.Sprintf("rm -rf t/3 t/5; mv t/1 t/one; mkdir t/1; echo new > t/1/new; echo x > fresh%d", round))
+		syscall.Kill(front, syscall.SIGCONT)
+		same(t, a, n.Mount)
+		quiet(t, n) // its own event comes, whatever could not be told
+		cluster.Until(t, "an event of the top", func() (bool, string) {
+			for _, e := range w.Events() {
+				if e.Path == fmt.Sprint("fresh", round) && e.Mask&syscall.IN_CLOSE_WRITE != 0 {
+					return true, ""
+				}
+			}
+			return false, text(w.Events())
+		})
+		cluster.Until(t, "the model of the directory", func() (bool, string) { // as it was told of, whichever node it is now
+			got, want := list(model(map[string]bool{"t": true}, events(w, "."))), list(names(t, n.Mount))
+			return got == want, got + "\n" + want
+		})
+		fresh := Watch(t, n.Mount, "t", "t/1")
+		shell(t, a, "echo y > t/1/after; mv t/1/after t/after; rm t/after")
+		cluster.Until(t, "events in the tree of now", func() (bool, string) {
+			for _, e := range fresh.Events() {
+				if e.Path == "t/after" && e.Mask&syscall.IN_DELETE != 0 {
+					return true, ""
+				}
+			}
+			return false, text(fresh.Events())
+		})
+		fresh.Close()
+	}
+}
+
+// events are those of one watched directory.
+func events(w *Watcher, dir string) []Event {
+	var some []Event
+	for _, e := range w.Events() {
+		if filepath.Dir(e.Path) == dir && e.Mask&(syscall.IN_DELETE_SELF|syscall.IN_MOVE_SELF|syscall.IN_IGNORED) == 0 && !strings.HasPrefix(e.Path, ".quiet") {
+			some = append(some, e)
+		}
+	}
+	return some
+}
