@@ -233,6 +233,7 @@ func TestStopGoesInOrder(t *testing.T) {
 	f.ready()
 	node := f.nodePID()
 	f.cmd.Process.Signal(syscall.SIGTERM)
+	f.cmd.Process.Signal(syscall.SIGTERM) // as timeout(1) does: no reason to hurry
 	if code := f.exit(); code != 0 {
 		t.Errorf("status %d\n%s", code, f.said())
 	}
