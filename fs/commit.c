@@ -136,6 +136,14 @@ static bool has_moved(const struct waiting *c)
     return moved;
 }
 
+/* A buffer that nobody writes to and that will not be committed must not outlive its last commit: the inode may go. */
+static void drop_if_over(const struct mount *m, struct inode *i)
+{
+    if (i->buffer != NULL && i->n_writers == 0 && !i->committing &&
+        (inode_is_dead(&m->inodes, i) || !i->buffer->dirty))
+        commit_drop_buffer(i);
+}
+
 static void commit_done(struct waiting *c, int error)
 {
     struct mount *m = c->m;
@@ -170,7 +178,9 @@ static void commit_done(struct waiting *c, int error)
     }
     if (again && i->buffer != NULL && i->n_writers == 0 && list_empty(&i->commit_waiters))
         commit_quietly(m, i);
+    drop_if_over(m, i);
     commit_ended(m, i, error);
+    drop_if_over(m, i);
     wait_free(c);
 }
 
