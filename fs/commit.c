@@ -54,6 +54,13 @@ void commit_drop_buffer(struct inode *i)
     i->buffer = NULL;
 }
 
+void commit_drop_if_over(const struct mount *m, struct inode *i)
+{
+    if (i->buffer != NULL && i->n_writers == 0 && !i->committing &&
+        (inode_is_dead(&m->inodes, i) || !i->buffer->dirty))
+        commit_drop_buffer(i);
+}
+
 /* ---- proposing ---- */
 
 static void commit_done(struct waiting *c, int error);
@@ -136,14 +143,6 @@ static bool has_moved(const struct waiting *c)
     return moved;
 }
 
-/* A buffer that nobody writes to and that will not be committed must not outlive its last commit: the inode may go. */
-static void drop_if_over(const struct mount *m, struct inode *i)
-{
-    if (i->buffer != NULL && i->n_writers == 0 && !i->committing &&
-        (inode_is_dead(&m->inodes, i) || !i->buffer->dirty))
-        commit_drop_buffer(i);
-}
-
 static void commit_done(struct waiting *c, int error)
 {
     struct mount *m = c->m;
@@ -178,9 +177,9 @@ static void commit_done(struct waiting *c, int error)
     }
     if (again && i->buffer != NULL && i->n_writers == 0 && list_empty(&i->commit_waiters))
         commit_quietly(m, i);
-    drop_if_over(m, i);
+    commit_drop_if_over(m, i);
     commit_ended(m, i, error);
-    drop_if_over(m, i);
+    commit_drop_if_over(m, i);
     wait_free(c);
 }
 

@@ -174,6 +174,9 @@ void wait_ask_inodes(struct mount *m);
 /* The node's buffer, made from what is committed if there is none (empty if it is to be truncated). */
 int commit_buffer(struct mount *m, struct inode *i, bool truncate, struct buffer **ret_buffer);
 void commit_drop_buffer(struct inode *i);
+/* A buffer that nobody writes to and that will not be committed must not outlive its last handle and commit: the
+ * inode may go. */
+void commit_drop_if_over(const struct mount *m, struct inode *i);
 /* Commits what the node has, and goes on in w->then when it is on a majority's disks; at once if there is nothing. */
 void commit_start(struct waiting *w, struct inode *i);
 /* The same with nobody to tell. */

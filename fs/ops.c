@@ -81,8 +81,7 @@ void ops_free_handle(struct mount *m, struct handle *h)
     i->n_handles--;
     if (h->writes)
         i->n_writers--;
-    if (i->n_writers == 0 && i->buffer != NULL && !i->committing && (inode_is_dead(&m->inodes, i) || !i->buffer->dirty))
-        commit_drop_buffer(i);
+    commit_drop_if_over(m, i);
     inode_release(&m->inodes, i);
     free(h);
 }
