@@ -20,6 +20,11 @@
  * 12 F each timeout of a leader takes whoever has not answered since   core_tick() leaves a window of some
  *      the one before for unreachable: heartbeats at different moments,     heartbeats
  *      and in quiet times every entry waits for the next heartbeat
+ * 13 F a sole voter takes leadership without a new term, which may have had   begin_term() first
+ *      another leader (who removed itself), or entries that were sent to
+ *      others and lost by this one
+ * 14 F a snapshot event for an index that it has already, or has no entry    core_trimmed() ignores it
+ *      of, corrupts its list of terms
  */
 #include "raft/core_library.h"
 
@@ -204,7 +209,10 @@ static int take_update(struct core *c, const struct raft_update *u, struct core_
 
     ready->hard_state = (struct log_hard_state){c->raft.current_term, c->raft.voted_for};
     ready->hard_state_changed = (u->flags & (RAFT_UPDATE_CURRENT_TERM)) != 0 ||
-                                (u->flags & (RAFT_UPDATE_VOTED_FOR)) != 0;
+                                (u->flags & (RAFT_UPDATE_VOTED_FOR)) != 0 || c->new_term;
+    c->new_term = false;
+    ready->leaving = c->raft.state == RAFT_LEADER && c->raft.configuration_uncommitted_index != 0 &&
+                     c->raft.configuration_uncommitted_index <= c->commit && !core_is_voter(c, c->options.id);
     ready->commit = c->commit;
     if ((u->flags & (RAFT_UPDATE_ENTRIES)) != 0) {
         rc = core_reserve(&c->entries, &c->entries_cap, u->entries.n, sizeof *c->entries);
@@ -274,6 +282,7 @@ static const char *const event_names[] = {
     [RAFT_TIMEOUT] = "timeout",
     [RAFT_SUBMIT] = "submit",
     [RAFT_TRANSFER] = "transfer",
+    [RAFT_SNAPSHOT] = "entries are gone",
 };
 
 /* One event through the library and its consequences through ready(). */
@@ -346,6 +355,33 @@ void core_set_now(struct core *c, uint64_t now_ms)
 
 /* ---- start ---- */
 
+/* Guard 13: votes for itself in a term of its own; goes out, durable, with the event that follows. */
+static void begin_term(struct core *c)
+{
+    c->raft.current_term++;
+    c->raft.voted_for = c->options.id;
+    c->new_term = true;
+}
+
+/* Whether this member will lead at once: the newest membership has no other voter. */
+static bool starts_as_leader(const struct core *c, const struct raft_snapshot_metadata *base,
+                             const struct raft_entry *entries, size_t n, bool *ret_leads)
+{
+    const struct raft_configuration *newest = &base->configuration;
+    struct raft_configuration decoded;
+
+    while (n > 0 && entries[n - 1].type != RAFT_CHANGE)
+        n--;
+    *ret_leads = n == 0 && core_is_sole_voter(newest, c->options.id);
+    if (n == 0)
+        return true;
+    if (core_membership_decode(slice_make(entries[n - 1].buf.base, entries[n - 1].buf.len), &decoded) < 0)
+        return false;
+    *ret_leads = core_is_sole_voter(&decoded, c->options.id);
+    raft_configuration_close(&decoded);
+    return true;
+}
+
 static int start_entries(struct core *c, const struct core_start *start, struct raft_entry *entries, size_t n,
                          void *batch)
 {
@@ -378,7 +414,7 @@ int core_start(struct core *c, uint64_t now_ms, const struct core_start *start)
     void *batch = raft_malloc(1); /* the library frees one batch; payloads are ours */
     struct slice *payloads = calloc(n + 1, sizeof *payloads);
     size_t n_payloads = 0;
-    bool fed = false;
+    bool fed = false, leads = false;
     int rc = -ENOMEM;
 
     if (entries == NULL || batch == NULL || payloads == NULL)
@@ -392,13 +428,16 @@ int core_start(struct core *c, uint64_t now_ms, const struct core_start *start)
         if (rc < 0)
             core_fail(c, rc, "the membership kept by the store is damaged");
     }
+    if (rc == 0 && !starts_as_leader(c, &metadata, entries, n, &leads))
+        rc = core_fail(c, -ENOMEM, "start");
     if (rc < 0)
         goto done;
     metadata.index = start->base_index;
     metadata.term = start->base_term;
     metadata.configuration_index = start->membership_index;
-    e.start.term = start->hard_state.term;
-    e.start.voted_for = start->hard_state.voted_for;
+    e.start.term = start->hard_state.term + leads;
+    e.start.voted_for = leads ? c->options.id : start->hard_state.voted_for;
+    c->new_term = leads;
     e.start.metadata = start->base_index != 0 ? &metadata : NULL;
     e.start.start_index = start->first_index;
     e.start.entries = n > 0 ? entries : NULL;
@@ -465,6 +504,9 @@ int core_tick(struct core *c, uint64_t now_ms)
     core_set_now(c, now_ms);
     if (!c->started || c->now_ms < core_timeout_ms(c))
         return 0;
+    if (c->raft.state == RAFT_FOLLOWER && core_is_sole_voter(&c->raft.configuration, c->options.id) &&
+        c->raft.last_stored == core_last_index(c))
+        begin_term(c);
     rc = core_step(c, &e);
     if (leader)
         widen_contact_window(c, before_ms);
@@ -521,6 +563,16 @@ int core_submit(struct core *c, uint64_t now_ms, struct log_entry *entries, size
     e.submit.entries = c->raft_entries;
     e.submit.n = (unsigned)n;
     return core_step(c, &e);
+}
+
+int core_installed(struct core *c, uint64_t now_ms, uint64_t member, uint64_t index)
+{
+    struct peer_message m = {.type = PEER_APPEND_RESULT, .peer = member};
+
+    if (c->raft.state != RAFT_LEADER || index > c->commit || core_match_index(c, member) >= index)
+        return 0;
+    m.append_result = (struct peer_append_result){.term = c->raft.current_term, .last_index = index};
+    return core_receive(c, now_ms, &m);
 }
 
 int core_transfer(struct core *c, uint64_t now_ms, uint64_t target)

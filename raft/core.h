@@ -37,6 +37,7 @@ struct core_ready {
     const struct peer_message *messages; /* an append names its entries by prev_index and n_entries alone */
     size_t n_messages;
     uint64_t snapshot_peer; /* not 0: this member needs entries that the log no longer has */
+    bool leaving;           /* this leader's own removal is committed: it steps down next and sends nothing more */
     uint64_t commit;        /* never goes back */
 };
 
@@ -92,6 +93,19 @@ int core_submit(struct core *c, uint64_t now_ms, struct log_entry *entries, size
 /* Hands leadership to a voter; nothing happens when this is not the leader or target is none. */
 int core_transfer(struct core *c, uint64_t now_ms, uint64_t target);
 
+/* True when a change of membership may begin: on a leader that is not about to hand over, with none under way. That the
+ * leader has committed an entry of its own term is the caller's business, and must be. */
+bool core_can_change(const struct core *c);
+/* Appends a membership that differs by one member; it is in force at once. -EINVAL: it is none (nothing has happened). */
+int core_change(struct core *c, uint64_t now_ms, const struct core_member *members, size_t n, uint64_t *ret_index);
+/* A checkpoint holds everything up to index, the membership as of it too, and the log begins at first_index or before: members
+ * that need older entries are told of in core_ready.snapshot_peer. Ignored unless index is newer than the last such one. */
+int core_trimmed(struct core *c, uint64_t now_ms, uint64_t index, uint64_t membership_index, struct slice membership,
+                 uint64_t first_index);
+uint64_t core_trimmed_index(const struct core *c); /* of the last core_trimmed(), or the start's base */
+/* A member has installed a checkpoint of committed state up to index: its log matches as far. */
+int core_installed(struct core *c, uint64_t now_ms, uint64_t member, uint64_t index);
+
 enum core_role core_role(const struct core *c);
 uint64_t core_term(const struct core *c);
 uint64_t core_leader(const struct core *c); /* of the current term; 0: not known */
@@ -108,5 +122,7 @@ uint64_t core_match_index(const struct core *c, uint64_t id); /* 0 unless leader
 int core_membership_encode(const struct core_member *members, size_t n, struct bytes *out);
 /* -EBADMSG for bytes that are no membership. */
 int core_membership_check(struct slice payload);
+/* As core_members(), of such a payload; addresses are borrowed from it. -EBADMSG. */
+int core_membership_read(struct slice payload, struct core_member *ret_members, size_t max, size_t *ret_count);
 
 #endif

@@ -30,6 +30,7 @@ struct core {
     uint64_t change_index; /* raft.configuration_uncommitted_index as last seen */
     uint64_t committed_change_index;
     bool stale_append; /* the event is an append of an older term */
+    bool new_term;     /* guard 13 has changed the hard state */
     struct log_entry *entries; /* scratch of one step */
     size_t entries_cap;
     struct peer_message *messages;
@@ -48,6 +49,7 @@ void core_set_now(struct core *c, uint64_t now_ms);
 int core_step(struct core *c, struct raft_event *e);
 /* Checked first: the library's decoder believes every length. */
 int core_membership_decode(struct slice payload, struct raft_configuration *ret_conf);
+bool core_is_sole_voter(const struct raft_configuration *conf, uint64_t id);
 int core_membership_copy(const struct raft_configuration *from, struct raft_configuration *ret_conf);
 
 #endif

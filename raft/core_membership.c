@@ -61,6 +61,27 @@ int core_membership_check(struct slice payload)
     return 0;
 }
 
+int core_membership_read(struct slice payload, struct core_member *ret_members, size_t max, size_t *ret_count)
+{
+    struct reader r = reader_make(payload);
+    uint64_t n;
+
+    if (core_membership_check(payload) < 0)
+        return -EBADMSG;
+    reader_u8(&r);
+    n = reader_u64(&r);
+    if (n > max)
+        return -EBADMSG;
+    for (uint64_t i = 0; i < n; i++) {
+        ret_members[i].id = reader_u64(&r);
+        ret_members[i].address = (const char *)r.p;
+        reader_raw(&r, strlen(ret_members[i].address) + 1);
+        ret_members[i].voter = reader_u8(&r) == RAFT_VOTER;
+    }
+    *ret_count = (size_t)n;
+    return 0;
+}
+
 int core_membership_encode(const struct core_member *members, size_t n, struct bytes *out)
 {
     struct raft_configuration conf;
@@ -94,6 +115,72 @@ int core_membership_decode(struct slice payload, struct raft_configuration *ret_
     int rc = core_membership_check(payload);
 
     return rc < 0 ? rc : core_err_from_raft(raft_configuration_decode(&buf, ret_conf));
+}
+
+bool core_is_sole_voter(const struct raft_configuration *conf, uint64_t id)
+{
+    bool is_voter = false;
+
+    for (unsigned i = 0; i < conf->n; i++) {
+        if (conf->servers[i].role != RAFT_VOTER)
+            continue;
+        if (conf->servers[i].id != id)
+            return false;
+        is_voter = true;
+    }
+    return is_voter;
+}
+
+bool core_can_change(const struct core *c)
+{
+    return core_can_submit(c) && c->raft.configuration_uncommitted_index == 0;
+}
+
+int core_change(struct core *c, uint64_t now_ms, const struct core_member *members, size_t n, uint64_t *ret_index)
+{
+    struct log_entry e = {.type = LOG_ENTRY_MEMBERSHIP};
+    struct bytes payload;
+    int rc;
+
+    bytes_init(&payload);
+    rc = core_membership_encode(members, n, &payload);
+    e.payload = bytes_slice(&payload);
+    if (rc == 0 && core_membership_check(e.payload) < 0)
+        rc = -EINVAL;
+    if (rc == 0 && !core_can_change(c))
+        rc = core_fail(c, -EPROTO, "a change of membership that may not begin");
+    if (rc == 0)
+        rc = core_submit(c, now_ms, &e, 1);
+    if (rc == 0)
+        *ret_index = e.index;
+    bytes_fini(&payload);
+    return rc;
+}
+
+/* ---- what the log no longer has ---- */
+
+uint64_t core_trimmed_index(const struct core *c)
+{
+    return c->raft.trail.snapshot.index;
+}
+
+int core_trimmed(struct core *c, uint64_t now_ms, uint64_t index, uint64_t membership_index, struct slice membership,
+                 uint64_t first_index)
+{
+    struct raft_event e = {.type = RAFT_SNAPSHOT};
+    int rc;
+
+    /* Guard 14: the library wants an entry at that index in its trail, and no such snapshot yet. */
+    if (index <= core_trimmed_index(c) || index > core_last_index(c) || index > c->commit)
+        return 0;
+    rc = core_membership_decode(membership, &e.snapshot.metadata.configuration);
+    if (rc < 0)
+        return core_fail(c, rc, "the membership of a checkpoint is damaged");
+    core_set_now(c, now_ms);
+    e.snapshot.metadata.index = index;
+    e.snapshot.metadata.configuration_index = membership_index;
+    e.snapshot.trailing = first_index <= index ? (unsigned)(index + 1 - first_index) : 0;
+    return core_step(c, &e);
 }
 
 int core_membership_copy(const struct raft_configuration *from, struct raft_configuration *ret_conf)

@@ -131,6 +131,8 @@ int core_receive(struct core *c, uint64_t now_ms, const struct peer_message *m)
         out.request_vote_result.pre_vote = m->vote_result.pre_vote;
         return feed_message(c, &out);
     case PEER_TIMEOUT_NOW:
+        if (core_is_sole_voter(&c->raft.configuration, c->options.id)) /* guard 13: its own timeout does it right */
+            return 0;
         out.type = RAFT_TIMEOUT_NOW;
         out.timeout_now.version = 1;
         out.timeout_now.term = m->timeout_now.term;

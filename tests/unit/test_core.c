@@ -29,7 +29,8 @@ struct member {
     struct kept log[MAX_LOG]; /* by index, from 1 */
     uint64_t last, commit;
     unsigned commit_reports_back;
-    size_t sent; /* messages of the last call */
+    unsigned leaving;
+    uint64_t snapshot_peer;
     struct peer_message mail[MAX_MAIL];
     size_t n_mail;
 };
@@ -55,6 +56,9 @@ static int ready(void *ctx, const struct core_ready *r)
         assert_true(m->n_mail < MAX_MAIL);
         m->mail[m->n_mail++] = r->messages[i];
     }
+    m->leaving += r->leaving;
+    if (r->snapshot_peer != 0)
+        m->snapshot_peer = r->snapshot_peer;
     if (r->commit < m->commit)
         m->commit_reports_back++;
     m->commit = r->commit;
@@ -250,6 +254,99 @@ static void the_membership_of_a_committed_change_is_in_force(void **state)
     e.payload = bytes_slice(&conf);
     assert_int_equal(core_submit(m.core, 3, &e, 1), 0);
     assert_int_equal(core_voters(m.core), 3);
+    bytes_fini(&conf);
+    stop(&m);
+}
+
+static void a_change_of_membership_waits_for_the_one_before(void **state)
+{
+    struct core_member list[4] = {{1, "a:1", true}, {2, "b:2", true}, {3, "c:3", true}, {4, "d:4", false}}, found[8];
+    struct bytes conf;
+    struct member m;
+    uint64_t now = 0, index = 0;
+
+    start(&m, 1, 3);
+    assert_false(core_can_change(m.core));
+    elect(&m, &now);
+    assert_true(core_can_change(m.core));
+    assert_int_equal(core_change(m.core, now, list, 4, &index), 0);
+    assert_int_equal(index, m.last);
+    assert_false(core_can_change(m.core));
+    assert_int_equal(core_persisted(m.core, now, m.last), 0);
+    assert_int_equal(core_voters(m.core), 3); /* a learner does not count */
+    result(&m, now, 4, 0, index);
+    assert_true(core_commit(m.core) < index);
+    result(&m, now, 2, 0, index);
+    assert_int_equal(core_commit(m.core), index);
+    assert_true(core_can_change(m.core));
+    bytes_init(&conf);
+    assert_int_equal(core_membership_encode(list, 4, &conf), 0);
+    assert_int_equal(core_membership_read(bytes_slice(&conf), found, 8, &(size_t){0}), 0);
+    assert_int_equal(found[3].id, 4);
+    assert_string_equal(found[3].address, "d:4");
+    assert_false(found[3].voter);
+    list[3] = list[2];
+    assert_int_equal(core_change(m.core, now, list, 4, &index), -EINVAL);
+    assert_true(core_can_change(m.core));
+    bytes_fini(&conf);
+    stop(&m);
+}
+
+/* It counts itself no more, says when it goes, and leads no longer. */
+static void a_leader_that_removed_itself_goes_when_that_is_committed(void **state)
+{
+    struct core_member list[2] = {{2, "b:2", true}, {3, "c:3", true}};
+    struct member m;
+    uint64_t now = 0, index = 0;
+
+    start(&m, 1, 3);
+    elect(&m, &now);
+    assert_int_equal(core_change(m.core, now, list, 2, &index), 0);
+    assert_int_equal(core_persisted(m.core, now, m.last), 0);
+    result(&m, now, 2, 0, index);
+    assert_true(core_commit(m.core) < index); /* one of two */
+    assert_int_equal(core_role(m.core), CORE_LEADER);
+    assert_int_equal(m.leaving, 0);
+    result(&m, now, 3, 0, index);
+    assert_int_equal(core_commit(m.core), index);
+    assert_int_equal(m.leaving, 1);
+    assert_int_equal(core_role(m.core), CORE_FOLLOWER);
+    now = core_timeout_ms(m.core) + 5000;
+    assert_int_equal(core_tick(m.core, now), 0);
+    assert_int_equal(core_role(m.core), CORE_FOLLOWER); /* and does not stand */
+    stop(&m);
+}
+
+/* The leader's log begins at 4: member 3, which has nothing, is told of until it has a checkpoint. */
+static void who_needs_what_is_gone_needs_a_checkpoint(void **state)
+{
+    struct log_entry e[4] = {command(0), command(0), command(0), command(0)};
+    struct bytes conf;
+    struct member m;
+    uint64_t now = 0;
+
+    start(&m, 1, 3);
+    elect(&m, &now);
+    assert_int_equal(core_submit(m.core, now, e, 4), 0);
+    assert_int_equal(core_persisted(m.core, now, m.last), 0);
+    result(&m, now, 2, 0, m.last);
+    bytes_init(&conf);
+    encode_members(3, &conf);
+    assert_int_equal(core_trimmed(m.core, now, 4, 1, bytes_slice(&conf), 4), 0);
+    for (int i = 0; i < 8 && m.snapshot_peer == 0; i++) {
+        const struct peer_append *a = append_to(&m, 3);
+
+        now += 100;
+        if (a != NULL && a->prev_index != 0)
+            result(&m, now, 3, a->prev_index, 0);
+        m.n_mail = m.snapshot_peer != 0 ? m.n_mail : 0;
+        assert_int_equal(core_tick(m.core, now), 0);
+    }
+    assert_int_equal(m.snapshot_peer, 3);
+    m.n_mail = 0;
+    assert_int_equal(core_installed(m.core, now, 3, 4), 0);
+    assert_int_equal(core_match_index(m.core, 3), 4);
+    assert_int_equal(append_to(&m, 3)->prev_index, 4);
     bytes_fini(&conf);
     stop(&m);
 }
@@ -529,6 +626,61 @@ static void fault_12_heartbeats_out_of_step_do_not_end_the_pipeline(void **state
     stop(&m);
 }
 
+/* A leader of term 2 removes itself and so leaves member 1 as the sole voter: that one's time comes in a term of its own. */
+static void fault_13_a_sole_voter_leads_in_a_term_of_its_own(void **state)
+{
+    struct log_entry e = {.term = 2, .type = LOG_ENTRY_MEMBERSHIP};
+    struct core_options options = {.id = 1, .heartbeat_ms = 100, .election_ms = 1000, .seed = 1, .ready = ready};
+    struct core_start s = {.first_index = 1, .entry = kept_entry};
+    struct bytes conf;
+    struct member m;
+
+    start(&m, 1, 3);
+    bytes_init(&conf);
+    encode_members(1, &conf);
+    e.payload = bytes_slice(&conf);
+    assert_int_equal(append(&m, 2, 1, 1, 1, &e, 1), 0);
+    assert_int_equal(core_term(m.core), 2);
+    assert_int_equal(core_tick(m.core, core_timeout_ms(m.core)), 0);
+    assert_int_equal(core_role(m.core), CORE_LEADER);
+    assert_int_equal(core_term(m.core), 3);
+    assert_int_equal(m.hard_state.term, 3);
+    assert_int_equal(m.hard_state.voted_for, 1);
+    core_free(m.core);
+    /* The same at a new start, also when what it had sent to others was lost. */
+    options.ctx = s.ctx = &m;
+    s.hard_state = m.hard_state;
+    s.last_index = m.last;
+    assert_int_equal(core_new(&options, &m.core), 0);
+    assert_int_equal(core_start(m.core, 0, &s), 0);
+    assert_int_equal(core_role(m.core), CORE_LEADER);
+    assert_int_equal(core_term(m.core), 4);
+    assert_int_equal(m.hard_state.term, 4);
+    bytes_fini(&conf);
+    stop(&m);
+}
+
+static void fault_14_what_is_trimmed_twice_is_trimmed_once(void **state)
+{
+    struct log_entry entries[3] = {command(2), command(2), command(2)};
+    struct bytes conf;
+    struct member m;
+
+    start(&m, 1, 3);
+    assert_int_equal(append(&m, 2, 1, 1, 3, entries, 3), 0);
+    bytes_init(&conf);
+    encode_members(3, &conf);
+    assert_int_equal(core_trimmed(m.core, 20, 2, 1, bytes_slice(&conf), 3), 0);
+    assert_int_equal(core_trimmed_index(m.core), 2);
+    assert_int_equal(core_trimmed(m.core, 20, 2, 1, bytes_slice(&conf), 3), 0);
+    assert_int_equal(core_trimmed(m.core, 20, 4, 1, bytes_slice(&conf), 5), 0); /* not committed */
+    assert_int_equal(core_trimmed(m.core, 20, 9, 1, bytes_slice(&conf), 5), 0); /* not there */
+    assert_int_equal(core_trimmed_index(m.core), 2);
+    assert_int_equal(core_last_index(m.core), 4);
+    bytes_fini(&conf);
+    stop(&m);
+}
+
 static void a_leader_without_answers_steps_down(void **state)
 {
     struct member m;
@@ -583,6 +735,9 @@ int main(void)
         cmocka_unit_test(a_submitted_entry_commits_with_a_quorum),
         cmocka_unit_test(the_membership_of_a_committed_change_is_in_force),
         cmocka_unit_test(a_follower_told_of_a_commit_settles_its_membership),
+        cmocka_unit_test(a_change_of_membership_waits_for_the_one_before),
+        cmocka_unit_test(a_leader_that_removed_itself_goes_when_that_is_committed),
+        cmocka_unit_test(who_needs_what_is_gone_needs_a_checkpoint),
         cmocka_unit_test(a_forgotten_leader_is_not_defended),
         cmocka_unit_test(an_answer_to_a_forgotten_leader_is_not_sent),
         cmocka_unit_test(fault_1_membership_behind_a_command_keeps_its_index),
@@ -596,6 +751,8 @@ int main(void)
         cmocka_unit_test(fault_10_time_that_goes_back_is_no_time),
         cmocka_unit_test(fault_11_a_late_rejection_does_not_wedge_a_follower),
         cmocka_unit_test(fault_12_heartbeats_out_of_step_do_not_end_the_pipeline),
+        cmocka_unit_test(fault_13_a_sole_voter_leads_in_a_term_of_its_own),
+        cmocka_unit_test(fault_14_what_is_trimmed_twice_is_trimmed_once),
         cmocka_unit_test(a_leader_without_answers_steps_down),
         cmocka_unit_test(a_new_leader_with_all_committed_has_no_entry_of_its_own),
         cmocka_unit_test(a_conflict_with_a_committed_entry_is_fatal_and_says_so),

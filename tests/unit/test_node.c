@@ -772,7 +772,8 @@ static void a_new_start_goes_on_where_it_was(void **state)
     assert_int_equal(node_start(b->node), 0);
     settle(b);
     node_status(b->node, &after);
-    assert_int_equal(after.applied_index, before.applied_index);
+    assert_int_equal(after.applied_index, before.applied_index + 1); /* the first entry of its new term */
+    assert_int_equal(after.term, before.term + 1);
     assert_int_equal(after.revision, before.revision);
     propose(b, &put, 1);
     settle(b);
