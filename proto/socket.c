@@ -211,3 +211,223 @@ int socket_leader_decode(struct slice in, struct socket_leader *ret_m)
         *ret_m = m;
     return rc;
 }
+
+/* ---- leases ---- */
+
+/* Every reply but HELLO's begins with a status and fills up to eight bytes. */
+static void begin_reply(struct bytes *out, uint16_t status)
+{
+    bytes_u16(out, status);
+    bytes_u16(out, 0);
+    bytes_u32(out, 0);
+}
+
+static uint16_t read_reply(struct reader *r)
+{
+    uint16_t status = reader_u16(r);
+
+    expect_zero(r, reader_u16(r));
+    expect_zero(r, reader_u32(r));
+    return status;
+}
+
+static bool read_bool(struct reader *r)
+{
+    uint8_t v = reader_u8(r);
+
+    if (v > 1)
+        reader_fail(r);
+    return v == 1;
+}
+
+void socket_lease_encode(const struct socket_lease *m, struct bytes *out)
+{
+    bytes_u64(out, (uint64_t)m->id);
+}
+
+int socket_lease_decode(struct slice in, struct socket_lease *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct socket_lease m = {(int64_t)reader_u64(&r)};
+    int rc = finish(&r);
+
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}
+
+void socket_keepalive_done_encode(const struct socket_keepalive_done *m, struct bytes *out)
+{
+    begin_reply(out, m->status);
+    bytes_u64(out, (uint64_t)m->ttl_s);
+}
+
+int socket_keepalive_done_decode(struct slice in, struct socket_keepalive_done *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct socket_keepalive_done m;
+    int rc;
+
+    m.status = read_reply(&r);
+    m.ttl_s = (int64_t)reader_u64(&r);
+    rc = finish(&r);
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}
+
+void socket_lease_time_done_encode(const struct socket_lease_time_done *m, struct bytes *out)
+{
+    begin_reply(out, m->status);
+    bytes_u64(out, (uint64_t)m->granted_s);
+    bytes_u64(out, (uint64_t)m->remaining_s);
+}
+
+int socket_lease_time_done_decode(struct slice in, struct socket_lease_time_done *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct socket_lease_time_done m;
+    int rc;
+
+    m.status = read_reply(&r);
+    m.granted_s = (int64_t)reader_u64(&r);
+    m.remaining_s = (int64_t)reader_u64(&r);
+    rc = finish(&r);
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}
+
+/* ---- members ---- */
+
+void socket_member_change_encode(const struct socket_member_change *m, struct bytes *out)
+{
+    bytes_u8(out, m->op);
+    bytes_u8(out, m->learner);
+    bytes_u16(out, 0);
+    bytes_u32(out, 0);
+    bytes_u64(out, m->id);
+    bytes_u32_slice(out, m->peer_urls);
+}
+
+int socket_member_change_decode(struct slice in, struct socket_member_change *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct socket_member_change m;
+    int rc;
+
+    m.op = reader_u8(&r);
+    m.learner = read_bool(&r);
+    expect_zero(&r, reader_u16(&r));
+    expect_zero(&r, reader_u32(&r));
+    m.id = reader_u64(&r);
+    m.peer_urls = reader_u32_slice(&r);
+    rc = finish(&r);
+    if (rc == 0 && (m.op < SOCKET_MEMBER_ADD || m.op > SOCKET_MEMBER_LIST))
+        rc = -EBADMSG;
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}
+
+static void encode_member(const struct socket_member *m, struct bytes *out)
+{
+    bytes_u64(out, m->id);
+    bytes_u8(out, m->learner);
+    bytes_u32_slice(out, m->name);
+    bytes_u32_slice(out, m->peer_urls);
+    bytes_u32_slice(out, m->client_urls);
+}
+
+void socket_member_done_encode(const struct socket_member_done *m, struct bytes *out)
+{
+    assert(m->n_members <= SOCKET_MEMBERS_MAX);
+    bytes_u16(out, m->status);
+    bytes_u16(out, 0);
+    bytes_u32(out, (uint32_t)m->n_members);
+    bytes_u64(out, m->id);
+    for (size_t i = 0; i < m->n_members; i++)
+        encode_member(&m->members[i], out);
+}
+
+static void read_member(struct reader *r, struct socket_member *m)
+{
+    m->id = reader_u64(r);
+    m->learner = read_bool(r);
+    m->name = reader_u32_slice(r);
+    m->peer_urls = reader_u32_slice(r);
+    m->client_urls = reader_u32_slice(r);
+}
+
+int socket_member_done_decode(struct slice in, struct socket_member_done *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct socket_member_done m = {0};
+    uint32_t n;
+    int rc;
+
+    m.status = reader_u16(&r);
+    expect_zero(&r, reader_u16(&r));
+    n = reader_u32(&r);
+    m.id = reader_u64(&r);
+    if (reader_status(&r) < 0 || n > SOCKET_MEMBERS_MAX)
+        return -EBADMSG;
+    for (m.n_members = 0; m.n_members < n; m.n_members++)
+        read_member(&r, &m.members[m.n_members]);
+    rc = finish(&r);
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}
+
+/* ---- maintenance ---- */
+
+void socket_maintain_encode(const struct socket_maintain *m, struct bytes *out)
+{
+    bytes_u8(out, m->op);
+    bytes_u8(out, 0);
+    bytes_u16(out, 0);
+    bytes_u32(out, 0);
+    bytes_u64(out, m->arg);
+}
+
+int socket_maintain_decode(struct slice in, struct socket_maintain *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct socket_maintain m;
+    int rc;
+
+    m.op = reader_u8(&r);
+    expect_zero(&r, reader_u8(&r));
+    expect_zero(&r, reader_u16(&r));
+    expect_zero(&r, reader_u32(&r));
+    m.arg = reader_u64(&r);
+    rc = finish(&r);
+    if (rc == 0 && (m.op < SOCKET_MAINTAIN_CHECKPOINT || m.op > SOCKET_MAINTAIN_TRANSFER_AWAY))
+        rc = -EBADMSG;
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}
+
+void socket_maintain_done_encode(const struct socket_maintain_done *m, struct bytes *out)
+{
+    begin_reply(out, m->status);
+    bytes_u64(out, m->index);
+    bytes_u32_slice(out, m->path);
+}
+
+int socket_maintain_done_decode(struct slice in, struct socket_maintain_done *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct socket_maintain_done m;
+    int rc;
+
+    m.status = read_reply(&r);
+    m.index = reader_u64(&r);
+    m.path = reader_u32_slice(&r);
+    rc = finish(&r);
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}

@@ -263,7 +263,7 @@ static void doom(struct client *c, struct request *r, uint16_t status)
     client_arm(c, 0);
 }
 
-static int64_t submit(struct client *c, struct request *r, uint16_t doomed_status)
+int64_t client_submit(struct client *c, struct request *r, uint16_t doomed_status)
 {
     int64_t ticket = (int64_t)c->next_ticket;
     int rc;
@@ -297,32 +297,36 @@ static int64_t submit(struct client *c, struct request *r, uint16_t doomed_statu
     return ticket;
 }
 
-static struct request *new_request(struct client *c, enum request_kind kind, uint64_t deadline_ms, void *arg)
+int client_request_new(struct client *c, enum request_kind kind, uint64_t deadline_ms, void *arg,
+                       struct request **ret_request)
 {
     struct request *r = c->closed ? NULL : calloc(1, sizeof(*r));
 
     if (r == NULL)
-        return NULL;
+        return c->closed ? -ESHUTDOWN : -ENOMEM;
     r->kind = kind;
     r->deadline_ms = deadline_ms;
     r->arg = arg;
-    return r;
+    *ret_request = r;
+    return 0;
 }
 
 static int64_t propose(struct client *c, const struct command *cmd, const struct slice *body, unsigned flags,
                        uint64_t deadline_ms, client_answer_fn fn, void *arg)
 {
-    struct request *r = new_request(c, REQUEST_PROPOSE, deadline_ms, arg);
     struct command copy = *cmd;
+    struct request *r = NULL;
+    int rc = client_request_new(c, REQUEST_PROPOSE, deadline_ms, arg, &r);
 
-    if (r == NULL)
-        return c->closed ? -ESHUTDOWN : -ENOMEM;
+    if (rc < 0)
+        return rc;
     r->flags = flags;
+    r->once = (flags & CLIENT_RETRY) == 0;
     r->fn.answer = fn;
     if (cmd->user.len > UINT16_MAX)
-        return submit(c, r, STATUS_INVALID_REQUEST);
+        return client_submit(c, r, STATUS_INVALID_REQUEST);
     if (body != NULL && body->len > COMMAND_MAX_BYTES)
-        return submit(c, r, STATUS_TOO_LARGE);
+        return client_submit(c, r, STATUS_TOO_LARGE);
     copy.session = copy.sequence = copy.origin = copy.request = 0;
     if (body != NULL)
         command_encode_raw(&copy, *body, &r->payload);
@@ -332,7 +336,7 @@ static int64_t propose(struct client *c, const struct command *cmd, const struct
         request_free(r);
         return -ENOMEM;
     }
-    return submit(c, r, r->payload.len > COMMAND_MAX_BYTES ? STATUS_TOO_LARGE : STATUS_OK);
+    return client_submit(c, r, r->payload.len > COMMAND_MAX_BYTES ? STATUS_TOO_LARGE : STATUS_OK);
 }
 
 int64_t client_propose(struct client *c, const struct command *cmd, unsigned flags, uint64_t deadline_ms,
@@ -354,22 +358,24 @@ int64_t client_propose_raw(struct client *c, uint16_t kind, struct slice user, s
 
 int64_t client_barrier(struct client *c, uint64_t deadline_ms, client_barrier_fn fn, void *arg)
 {
-    struct request *r = new_request(c, REQUEST_BARRIER, deadline_ms, arg);
+    struct request *r = NULL;
+    int rc = client_request_new(c, REQUEST_BARRIER, deadline_ms, arg, &r);
 
-    if (r == NULL)
-        return c->closed ? -ESHUTDOWN : -ENOMEM;
+    if (rc < 0)
+        return rc;
     r->fn.barrier = fn;
-    return submit(c, r, STATUS_OK);
+    return client_submit(c, r, STATUS_OK);
 }
 
 int64_t client_status(struct client *c, uint64_t deadline_ms, client_status_fn fn, void *arg)
 {
-    struct request *r = new_request(c, REQUEST_STATUS, deadline_ms, arg);
+    struct request *r = NULL;
+    int rc = client_request_new(c, REQUEST_STATUS, deadline_ms, arg, &r);
 
-    if (r == NULL)
-        return c->closed ? -ESHUTDOWN : -ENOMEM;
+    if (rc < 0)
+        return rc;
     r->fn.status = fn;
-    return submit(c, r, STATUS_OK);
+    return client_submit(c, r, STATUS_OK);
 }
 
 void *client_proposer(const struct client *c, uint64_t session, uint64_t sequence)
@@ -441,6 +447,8 @@ static void end_request(struct client *c, struct request *r, const struct client
     case REQUEST_STATUS:
         r->fn.status(r->arg, answer->status, answer->body);
         break;
+    default:
+        client_service_failed(r, answer->status);
     }
     request_free(r);
 }

@@ -22,6 +22,7 @@
 #include "base/arena.h"
 #include "base/slice.h"
 #include "base/status.h"
+#include "proto/socket.h"
 #include "store/command.h"
 
 #define CLIENT_LANES 64
@@ -78,6 +79,10 @@ struct client_answer {
 typedef void (*client_answer_fn)(void *arg, const struct client_answer *answer);
 typedef void (*client_barrier_fn)(void *arg, uint16_t status, uint64_t epoch, int64_t revision);
 typedef void (*client_status_fn)(void *arg, uint16_t status, struct slice json);
+typedef void (*client_keepalive_fn)(void *arg, uint16_t status, int64_t ttl_s);
+typedef void (*client_lease_time_fn)(void *arg, uint16_t status, int64_t granted_s, int64_t remaining_s);
+typedef void (*client_member_fn)(void *arg, const struct socket_member_done *done);
+typedef void (*client_maintain_fn)(void *arg, const struct socket_maintain_done *done);
 
 enum client_flags { CLIENT_RETRY = 1 };
 
@@ -91,6 +96,14 @@ int64_t client_propose_raw(struct client *c, uint16_t kind, struct slice user, s
                            uint64_t deadline_ms, client_answer_fn fn, void *arg);
 int64_t client_barrier(struct client *c, uint64_t deadline_ms, client_barrier_fn fn, void *arg);
 int64_t client_status(struct client *c, uint64_t deadline_ms, client_status_fn fn, void *arg);
+/* The leader prolongs the lease; OK comes after a majority confirmed that it still led when it was asked. */
+int64_t client_keepalive(struct client *c, int64_t lease, uint64_t deadline_ms, client_keepalive_fn fn, void *arg);
+int64_t client_lease_time(struct client *c, int64_t lease, uint64_t deadline_ms, client_lease_time_fn fn, void *arg);
+/* Never sent twice, a list of members excepted: a lost connection ends these with TIMEOUT_CONNECTION_LOST. */
+int64_t client_member(struct client *c, const struct socket_member_change *change, uint64_t deadline_ms,
+                      client_member_fn fn, void *arg);
+int64_t client_maintain(struct client *c, const struct socket_maintain *maintain, uint64_t deadline_ms,
+                        client_maintain_fn fn, void *arg);
 /* Whose proposal has that number of that session and has not been answered yet: its arg; NULL if nobody's. For owners that meet
  * their own change in the store before the answer. */
 void *client_proposer(const struct client *c, uint64_t session, uint64_t sequence);

@@ -36,7 +36,8 @@
 #define RECEIVE_CHUNK_BYTES (64 * 1024)
 #define RECEIVE_CHUNKS 16                 /* per client_process: a flood of notices does not hold the owner up */
 
-enum request_kind { REQUEST_PROPOSE, REQUEST_BARRIER, REQUEST_STATUS };
+enum request_kind { REQUEST_PROPOSE, REQUEST_BARRIER, REQUEST_STATUS, REQUEST_KEEPALIVE, REQUEST_LEASE_TIME,
+                    REQUEST_MEMBER, REQUEST_MAINTAIN };
 enum request_state { STATE_QUEUED, STATE_WAIT_LANE, STATE_SENT, STATE_DELAYED, STATE_DOOMED };
 
 struct request {
@@ -48,6 +49,7 @@ struct request {
     enum request_kind kind;
     enum request_state state;
     unsigned flags, attempts, renewals;
+    bool once;            /* never sent twice */
     bool uncertain;       /* an attempt was made whose outcome nobody told us */
     int lane;             /* -1: none */
     uint16_t doomed_status;
@@ -57,6 +59,10 @@ struct request {
         client_answer_fn answer;
         client_barrier_fn barrier;
         client_status_fn status;
+        client_keepalive_fn keepalive;
+        client_lease_time_fn lease_time;
+        client_member_fn member;
+        client_maintain_fn maintain;
     } fn;
     void *arg;
 };
@@ -139,12 +145,21 @@ void line_pump(struct client *c);
 void line_send(struct client *c);
 void line_want_write(struct client *c, bool want);
 
-/* ---- client.c: how requests end ---- */
+/* ---- client.c: how requests begin and end ---- */
+
+/* -ESHUTDOWN, -ENOMEM: the payload is freed. */
+int client_request_new(struct client *c, enum request_kind kind, uint64_t deadline_ms, void *arg,
+                       struct request **ret_request);
+int64_t client_submit(struct client *c, struct request *r, uint16_t doomed_status);
 
 void client_arm(struct client *c, uint64_t at_ms);
 void client_answered(struct client *c, struct request *r, const struct client_answer *answer);
 void client_finish(struct client *c, struct request *r, uint16_t status);
 void client_finish_barrier(struct client *c, struct request *r, uint16_t status, uint64_t epoch, int64_t revision);
 void client_finish_status(struct client *c, struct request *r, uint16_t status, struct slice json);
+/* The reply to a request of one of the services. -EBADMSG: not one that this request can have. */
+int client_service_done(struct client *c, struct request *r, uint8_t type, struct slice payload);
+/* Calls back without a reply. */
+void client_service_failed(const struct request *r, uint16_t status);
 
 #endif

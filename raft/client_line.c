@@ -91,7 +91,7 @@ static void requeue_sent(struct client *c, struct list *lost)
         struct request *r = LIST_ITEM(c->sent.prev, struct request, link);
 
         list_remove(&r->link);
-        if (r->kind == REQUEST_PROPOSE && r->lane < 0) {
+        if (r->once) {
             list_push_front(lost, &r->link);
             continue;
         }
@@ -287,6 +287,11 @@ static int take_frame(struct client *c, const struct socket_head *head, struct s
         return take_notice(c, payload);
     case SOCKET_LEADER:
         return take_leader(c, payload);
+    case SOCKET_KEEPALIVE_DONE:
+    case SOCKET_LEASE_TIME_DONE:
+    case SOCKET_MEMBER_DONE:
+    case SOCKET_MAINTAIN_DONE:
+        return client_service_done(c, r, head->type, payload);
     }
     return -EBADMSG;
 }
@@ -363,6 +368,10 @@ static const uint8_t frame_type[] = {
     [REQUEST_PROPOSE] = SOCKET_PROPOSE,
     [REQUEST_BARRIER] = SOCKET_BARRIER,
     [REQUEST_STATUS] = SOCKET_STATUS,
+    [REQUEST_KEEPALIVE] = SOCKET_KEEPALIVE,
+    [REQUEST_LEASE_TIME] = SOCKET_LEASE_TIME,
+    [REQUEST_MEMBER] = SOCKET_MEMBER,
+    [REQUEST_MAINTAIN] = SOCKET_MAINTAIN,
 };
 
 void line_pump(struct client *c)
@@ -378,8 +387,8 @@ void line_pump(struct client *c)
         }
         r->attempts++;
         request_move(c, r, STATE_SENT);
-        if (r->lane < 0)
-            bytes_fini(&r->payload); /* never sent twice */
+        if (r->once)
+            bytes_fini(&r->payload);
     }
 }
 

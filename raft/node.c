@@ -263,6 +263,8 @@ void node_advance(struct node *n)
         more |= apply_pump(n);
         if (!n->failed)
             reads_pump(n);
+        if (!n->failed)
+            services_pump(n);
     }
     step_aside(n);
     commit_pump(n);

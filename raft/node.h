@@ -14,6 +14,7 @@
 #include "base/logger.h"
 #include "base/slice.h"
 #include "base/status.h"
+#include "proto/socket.h"
 #include "raft/disk.h"
 #include "raft/env.h"
 #include "store/store.h"
@@ -100,6 +101,50 @@ struct node_barrier {
 /* Never calls done() from within. */
 void node_barrier(struct node *n, struct node_barrier *b);
 void node_barrier_cancel(struct node *n, struct node_barrier *b);
+
+/* ---- services: like a proposal they end exactly once with done(), never from within the call; one that is cancelled does not
+ * call back. deadline_ms 0: the configured timeout from now. ---- */
+
+/* Of a lease, answered by the leader's clock and confirmed by a majority after it was asked. */
+struct node_lease {
+    bool prolong; /* a keep-alive; else a question for its time */
+    int64_t id;
+    uint64_t deadline_ms;
+    void (*done)(struct node_lease *l, uint16_t status, int64_t granted_s, int64_t remaining_s);
+    struct list link;
+    uint64_t sequence;
+    int state;
+    uint16_t status;
+    int64_t granted_s, remaining_s;
+};
+void node_lease(struct node *n, struct node_lease *l);
+void node_lease_cancel(struct node *n, struct node_lease *l);
+
+struct node_member_change {
+    uint8_t op; /* enum socket_member_op */
+    bool learner;
+    uint64_t id;
+    char *take_peer_urls; /* malloc'ed; the node frees it */
+    uint64_t deadline_ms;
+    void (*done)(struct node_member_change *m, const struct socket_member_done *done);
+    struct list link;
+    int state;
+    uint16_t status;
+};
+void node_member_change(struct node *n, struct node_member_change *m);
+void node_member_change_cancel(struct node *n, struct node_member_change *m);
+
+struct node_maintain {
+    uint8_t op; /* enum socket_maintain_op */
+    uint64_t arg;
+    uint64_t deadline_ms;
+    void (*done)(struct node_maintain *m, uint16_t status, uint64_t index, const char *path);
+    struct list link;
+    int state;
+    uint16_t status;
+};
+void node_maintain(struct node *n, struct node_maintain *m);
+void node_maintain_cancel(struct node *n, struct node_maintain *m);
 
 /* Asks the leader (this node) to hand over; best effort, ends by itself within an election timeout. */
 void node_transfer(struct node *n);

@@ -170,6 +170,7 @@ int node_open(const struct node_config *config, const struct disk *disk, const s
     arena_init(&n->send_arena);
     bytes_init(&n->frame);
     reads_init(n);
+    services_init(n);
     n->send_entries = calloc(APPEND_MAX_ENTRIES, sizeof *n->send_entries);
     rc = proposals_init(n);
     if (rc == 0)
@@ -245,6 +246,7 @@ void node_close(struct node *n)
     n->failed = true; /* callbacks may ask for more: nothing happens any more */
     proposals_fini(n, STATUS_STOPPED);
     reads_fini(n, STATUS_STOPPED);
+    services_fini(n, STATUS_STOPPED);
     apply_fini(n);
     core_free(n->core);
     if (n->log != NULL)

@@ -148,6 +148,9 @@ struct node {
 
     struct proposals proposals;
     struct reads reads;
+    struct {
+        struct list leases, members, maintain; /* ended; told at the next turn */
+    } services;
 
     struct {
         uint64_t peer, commit; /* as the frames sent to it let it know, if they arrive */
@@ -203,6 +206,11 @@ void proposals_committed(struct node *n);
 void proposals_lost_leadership(struct node *n);
 int proposals_receive_forward(struct node *n, uint64_t from, struct slice payload);
 int proposals_receive_reject(struct node *n, uint64_t from, struct slice payload);
+
+/* node_service.c */
+void services_init(struct node *n);
+void services_fini(struct node *n, uint16_t status);
+void services_pump(struct node *n);
 
 /* read.c */
 void reads_init(struct node *n);

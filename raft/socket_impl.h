@@ -26,7 +26,7 @@ struct socket_conn {
     struct list dirty; /* server.dirty, while something is to be sent */
 };
 
-enum request_kind { REQUEST_PROPOSAL, REQUEST_BARRIER };
+enum request_kind { REQUEST_PROPOSAL, REQUEST_BARRIER, REQUEST_LEASE, REQUEST_MEMBER, REQUEST_MAINTAIN };
 
 struct socket_request {
     struct list link; /* of its connection, or of the pool */
@@ -37,6 +37,9 @@ struct socket_request {
     union {
         struct node_proposal proposal;
         struct node_barrier barrier;
+        struct node_lease lease;
+        struct node_member_change member;
+        struct node_maintain maintain;
     };
 };
 
@@ -68,6 +71,14 @@ int socket_take_frame(struct socket_conn *c, const struct socket_head *head, str
 void socket_requests_cancel(struct socket_conn *c);
 void socket_send_owed(struct socket_conn *c); /* notice and leader */
 void socket_pool_free(struct socket_server *s);
+
+struct socket_request *socket_request_new(struct socket_conn *c, enum request_kind kind, uint64_t tag, size_t bytes);
+void socket_request_free(struct socket_request *r);
+bool socket_has_room(const struct socket_conn *c, size_t bytes);
+
+/* ---- socket_service.c ---- */
+int socket_take_service(struct socket_conn *c, const struct socket_head *head, struct slice payload);
+void socket_service_cancel(struct socket_request *r);
 
 /* ---- socket_peer.c ---- */
 /* Whether the process behind fd may use the socket at path: the node's own user, root, or of the socket's group. */

@@ -7,7 +7,7 @@
 
 /* ---- request structures ---- */
 
-static struct socket_request *request_new(struct socket_conn *c, enum request_kind kind, uint64_t tag, size_t bytes)
+struct socket_request *socket_request_new(struct socket_conn *c, enum request_kind kind, uint64_t tag, size_t bytes)
 {
     struct socket_server *s = c->s;
     struct socket_request *r;
@@ -33,7 +33,7 @@ static struct socket_request *request_new(struct socket_conn *c, enum request_ki
     return r;
 }
 
-static void request_free(struct socket_request *r)
+void socket_request_free(struct socket_request *r)
 {
     struct socket_server *s = r->conn->s;
 
@@ -67,9 +67,11 @@ void socket_requests_cancel(struct socket_conn *c)
 
         if (r->kind == REQUEST_PROPOSAL)
             node_proposal_cancel(c->s->o.node, &r->proposal);
-        else
+        else if (r->kind == REQUEST_BARRIER)
             node_barrier_cancel(c->s->o.node, &r->barrier);
-        request_free(r);
+        else
+            socket_service_cancel(r);
+        socket_request_free(r);
     }
 }
 
@@ -123,7 +125,7 @@ static void proposal_done(struct node_proposal *p, uint16_t status, int64_t revi
     struct socket_conn *c = r->conn;
     uint64_t tag = r->tag;
 
-    request_free(r);
+    socket_request_free(r);
     if (body.len > SOCKET_ANSWER_MAX_BYTES - 64) /* it took effect, and the answer cannot be carried */
         body = slice_make(NULL, 0), status = STATUS_TOO_LARGE;
     send_proposed(c, tag, status, revision, body);
@@ -135,13 +137,13 @@ static void barrier_done(struct node_barrier *b, uint16_t status, uint64_t epoch
     struct socket_conn *c = r->conn;
     uint64_t tag = r->tag;
 
-    request_free(r);
+    socket_request_free(r);
     send_barrier_done(c, tag, status, epoch, revision);
 }
 
 /* ---- frames ---- */
 
-static bool has_room(const struct socket_conn *c, size_t bytes)
+bool socket_has_room(const struct socket_conn *c, size_t bytes)
 {
     return c->n_requests < SOCKET_REQUESTS_MAX && c->request_bytes + bytes <= SOCKET_REQUEST_BYTES_MAX;
 }
@@ -155,13 +157,13 @@ static int take_propose(struct socket_conn *c, uint64_t tag, struct slice payloa
     s->counters.proposals++;
     if (payload.len == 0)
         return -EBADMSG;
-    if (!has_room(c, payload.len)) {
+    if (!socket_has_room(c, payload.len)) {
         s->counters.too_many++;
         send_proposed(c, tag, STATUS_TOO_MANY_REQUESTS, 0, slice_make(NULL, 0));
         return 0;
     }
     command = malloc(payload.len);
-    r = command != NULL ? request_new(c, REQUEST_PROPOSAL, tag, payload.len) : NULL;
+    r = command != NULL ? socket_request_new(c, REQUEST_PROPOSAL, tag, payload.len) : NULL;
     if (r == NULL) {
         free(command);
         return -ENOMEM;
@@ -180,12 +182,12 @@ static int take_barrier(struct socket_conn *c, uint64_t tag)
     struct socket_request *r;
 
     s->counters.barriers++;
-    if (!has_room(c, 0)) {
+    if (!socket_has_room(c, 0)) {
         s->counters.too_many++;
         send_barrier_done(c, tag, STATUS_TOO_MANY_REQUESTS, 0, 0);
         return 0;
     }
-    r = request_new(c, REQUEST_BARRIER, tag, 0);
+    r = socket_request_new(c, REQUEST_BARRIER, tag, 0);
     if (r == NULL)
         return -ENOMEM;
     r->barrier.done = barrier_done;
@@ -264,6 +266,6 @@ int socket_take_frame(struct socket_conn *c, const struct socket_head *head, str
     case SOCKET_STATUS:
         return payload.len == 0 ? take_status(c, head->tag) : -EBADMSG;
     default:
-        return -EBADMSG;
+        return socket_take_service(c, head, payload);
     }
 }

@@ -177,6 +177,147 @@ static void barriers_and_questions_survive_a_lost_connection(void **state)
     fake_close(&f);
 }
 
+struct service {
+    int keepalives, times, members, maintained;
+    uint16_t status;
+    int64_t granted_s, remaining_s;
+    uint64_t number;
+    size_t n_members;
+    char text[32];
+};
+
+static void on_keepalive(void *arg, uint16_t status, int64_t ttl_s)
+{
+    struct service *s = arg;
+
+    s->keepalives++;
+    s->status = status;
+    s->granted_s = ttl_s;
+}
+
+static void on_lease_time(void *arg, uint16_t status, int64_t granted_s, int64_t remaining_s)
+{
+    struct service *s = arg;
+
+    s->times++;
+    s->status = status;
+    s->granted_s = granted_s;
+    s->remaining_s = remaining_s;
+}
+
+static void on_member(void *arg, const struct socket_member_done *done)
+{
+    struct service *s = arg;
+
+    s->members++;
+    s->status = done->status;
+    s->number = done->id;
+    s->n_members = done->n_members;
+    if (done->n_members > 0)
+        snprintf(s->text, sizeof(s->text), "%.*s", (int)done->members[0].name.len, (const char *)done->members[0].name.data);
+}
+
+static void on_maintain(void *arg, const struct socket_maintain_done *done)
+{
+    struct service *s = arg;
+
+    s->maintained++;
+    s->status = done->status;
+    s->number = done->index;
+    if (done->path.len != 0)
+        snprintf(s->text, sizeof(s->text), "%.*s", (int)done->path.len, (const char *)done->path.data);
+}
+
+static void ask_services(struct fake *f, struct service *s)
+{
+    struct socket_member_change add = {.op = SOCKET_MEMBER_ADD, .peer_urls = slice_from_str("http://h:1")};
+    struct socket_member_change list = {.op = SOCKET_MEMBER_LIST};
+    struct socket_maintain checkpoint = {.op = SOCKET_MAINTAIN_CHECKPOINT};
+    uint64_t deadline_ms = client_now_ms() + 60000;
+
+    assert_true(client_keepalive(f->client, 77, deadline_ms, on_keepalive, s) > 0);
+    assert_true(client_lease_time(f->client, 78, deadline_ms, on_lease_time, s) > 0);
+    assert_true(client_member(f->client, &list, deadline_ms, on_member, s) > 0);
+    assert_true(client_member(f->client, &add, deadline_ms, on_member, s) > 0);
+    assert_true(client_maintain(f->client, &checkpoint, deadline_ms, on_maintain, s) > 0);
+}
+
+static void leases_members_and_maintenance_are_asked_and_answered(void **state)
+{
+    struct socket_member_done done = {.n_members = 1, .members = {{.id = 3, .name = slice_from_str("n1")}}};
+    struct socket_member_change change;
+    struct socket_maintain maintain;
+    struct socket_lease lease;
+    struct service s = {0};
+    struct bytes b;
+    struct fake f;
+
+    fake_start(&f);
+    ask_services(&f, &s);
+    bytes_init(&b);
+    fake_expect(&f, SOCKET_KEEPALIVE);
+    assert_int_equal(socket_lease_decode(bytes_slice(&f.payload), &lease), 0);
+    assert_int_equal(lease.id, 77);
+    socket_keepalive_done_encode(&(struct socket_keepalive_done){STATUS_OK, 60}, &b);
+    fake_send(&f, SOCKET_KEEPALIVE_DONE, f.head.tag, bytes_slice(&b));
+    FAKE_UNTIL(&f, s.keepalives == 1);
+    assert_true(s.status == STATUS_OK && s.granted_s == 60);
+    fake_expect(&f, SOCKET_LEASE_TIME);
+    bytes_reset(&b);
+    socket_lease_time_done_encode(&(struct socket_lease_time_done){STATUS_LEASE_NOT_FOUND, 60, 7}, &b);
+    fake_send(&f, SOCKET_LEASE_TIME_DONE, f.head.tag, bytes_slice(&b));
+    FAKE_UNTIL(&f, s.times == 1);
+    assert_true(s.status == STATUS_LEASE_NOT_FOUND && s.remaining_s == 7);
+    fake_expect(&f, SOCKET_MEMBER);
+    assert_int_equal(socket_member_change_decode(bytes_slice(&f.payload), &change), 0);
+    assert_int_equal(change.op, SOCKET_MEMBER_LIST);
+    bytes_reset(&b);
+    socket_member_done_encode(&done, &b);
+    fake_send(&f, SOCKET_MEMBER_DONE, f.head.tag, bytes_slice(&b));
+    FAKE_UNTIL(&f, s.members == 1);
+    assert_true(s.status == STATUS_OK && s.n_members == 1);
+    assert_string_equal(s.text, "n1");
+    fake_expect(&f, SOCKET_MEMBER);
+    fake_expect(&f, SOCKET_MAINTAIN);
+    assert_int_equal(socket_maintain_decode(bytes_slice(&f.payload), &maintain), 0);
+    assert_int_equal(maintain.op, SOCKET_MAINTAIN_CHECKPOINT);
+    bytes_reset(&b);
+    socket_maintain_done_encode(&(struct socket_maintain_done){STATUS_OK, 9, slice_from_str("/c")}, &b);
+    fake_send(&f, SOCKET_MAINTAIN_DONE, f.head.tag, bytes_slice(&b));
+    FAKE_UNTIL(&f, s.maintained == 1);
+    assert_true(s.number == 9 && s.members == 1);
+    assert_string_equal(s.text, "/c");
+    /* a reply of another kind than the question */
+    fake_send(&f, SOCKET_KEEPALIVE_DONE, f.head.tag + 1000, slice_make(NULL, 0)); /* of one given up: skipped */
+    assert_true(client_keepalive(f.client, 1, client_now_ms() + 60000, on_keepalive, &s) > 0);
+    fake_expect(&f, SOCKET_KEEPALIVE);
+    fake_send(&f, SOCKET_MAINTAIN_DONE, f.head.tag, bytes_slice(&b));
+    FAKE_UNTIL(&f, f.disconnected == 1);
+    bytes_fini(&b);
+    fake_close(&f);
+    assert_true(s.members == 2 && s.keepalives == 2 && s.status == STATUS_STOPPED);
+}
+
+static void questions_of_leases_go_again_and_changes_do_not(void **state)
+{
+    struct service s = {0};
+    struct fake f;
+
+    fake_start(&f);
+    ask_services(&f, &s);
+    for (int type = SOCKET_KEEPALIVE; type <= SOCKET_MEMBER; type += 2)
+        fake_expect(&f, type);
+    fake_expect(&f, SOCKET_MEMBER);
+    fake_expect(&f, SOCKET_MAINTAIN);
+    fake_reconnect(&f);
+    assert_true(s.members == 1 && s.maintained == 1 && s.status == STATUS_TIMEOUT_CONNECTION_LOST);
+    for (int type = SOCKET_KEEPALIVE; type <= SOCKET_MEMBER; type += 2)
+        fake_expect(&f, type);
+    fake_expect_silence(&f);
+    fake_close(&f);
+    assert_true(s.keepalives == 1 && s.times == 1 && s.members == 2);
+}
+
 static void a_retried_proposal_keeps_its_number_across_connections(void **state)
 {
     struct command first, again;
@@ -682,6 +823,8 @@ int main(void)
         cmocka_unit_test(proposals_are_answered_in_any_order),
         cmocka_unit_test(notices_and_leaders_are_passed_on),
         cmocka_unit_test(barriers_and_questions_survive_a_lost_connection),
+        cmocka_unit_test(leases_members_and_maintenance_are_asked_and_answered),
+        cmocka_unit_test(questions_of_leases_go_again_and_changes_do_not),
         cmocka_unit_test(a_retried_proposal_keeps_its_number_across_connections),
         cmocka_unit_test(an_unknown_outcome_is_asked_again_until_it_is_known),
         cmocka_unit_test(a_forgotten_session_is_replaced_once_if_nothing_was_done),

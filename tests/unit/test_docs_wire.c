@@ -167,6 +167,8 @@ static void the_frames_tables_are_true(void **state)
     static const struct want types[] = {
         TYPE(HELLO), TYPE(WELCOME), TYPE(REFUSED), TYPE(PROPOSE), TYPE(PROPOSED), TYPE(BARRIER), TYPE(BARRIER_DONE),
         TYPE(NOTICE), TYPE(LEADER), TYPE(STATUS), TYPE(STATUS_REPLY),
+        TYPE(KEEPALIVE), TYPE(KEEPALIVE_DONE), TYPE(LEASE_TIME), TYPE(LEASE_TIME_DONE), TYPE(MEMBER), TYPE(MEMBER_DONE),
+        TYPE(MAINTAIN), TYPE(MAINTAIN_DONE),
     };
     struct page p = open_page("docs/socket.md");
     struct bytes b;
@@ -226,6 +228,43 @@ static void the_payloads_tables_are_true(void **state)
     bytes_fini(&b);
 }
 
+static void the_services_tables_are_true(void **state)
+{
+    const char *path = "docs/socket.md";
+    struct socket_member_done done = {.status = 101, .id = 102, .n_members = 1};
+    struct bytes b;
+
+    bytes_init(&b);
+    socket_lease_encode(&(struct socket_lease){101}, &b);
+    CHECK_LAYOUT(path, "## KEEPALIVE and LEASE_TIME", bytes_slice(&b), {"lease", 101, NULL});
+    bytes_reset(&b);
+    socket_keepalive_done_encode(&(struct socket_keepalive_done){101, 102}, &b);
+    CHECK_LAYOUT(path, "## KEEPALIVE_DONE", bytes_slice(&b), {"status", 101, NULL}, {"zero", 0, NULL}, {"zero", 0, NULL},
+                 {"ttl_s", 102, NULL});
+    bytes_reset(&b);
+    socket_lease_time_done_encode(&(struct socket_lease_time_done){101, 102, 103}, &b);
+    CHECK_LAYOUT(path, "## LEASE_TIME_DONE", bytes_slice(&b), {"status", 101, NULL}, {"zero", 0, NULL}, {"zero", 0, NULL},
+                 {"granted_s", 102, NULL}, {"remaining_s", 103, NULL});
+    bytes_reset(&b);
+    socket_member_change_encode(&(struct socket_member_change){SOCKET_MEMBER_ADD, true, 101, slice_from_str("http://h:1")}, &b);
+    CHECK_LAYOUT(path, "## MEMBER", bytes_slice(&b), {"op", 1, NULL}, {"learner", 1, NULL}, {"zero", 0, NULL}, {"zero", 0, NULL},
+                 {"id", 101, NULL}, {"urls_bytes", 10, NULL}, {"urls", 0, "http://h:1"});
+    bytes_reset(&b);
+    done.members[0] = (struct socket_member){103, true, slice_from_str("n1"), slice_from_str("a"), slice_from_str("b")};
+    socket_member_done_encode(&done, &b);
+    CHECK_LAYOUT(path, "## MEMBER_DONE", bytes_slice(&b), {"status", 101, NULL}, {"zero", 0, NULL}, {"n_members", 1, NULL},
+                 {"changed", 102, NULL}, {"id", 103, NULL}, {"learner", 1, NULL}, {"name_bytes", 2, NULL}, {"name", 0, "n1"});
+    bytes_reset(&b);
+    socket_maintain_encode(&(struct socket_maintain){SOCKET_MAINTAIN_MOVE_LEADER, 101}, &b);
+    CHECK_LAYOUT(path, "## MAINTAIN", bytes_slice(&b), {"op", 3, NULL}, {"zero", 0, NULL}, {"zero", 0, NULL}, {"zero", 0, NULL},
+                 {"arg", 101, NULL});
+    bytes_reset(&b);
+    socket_maintain_done_encode(&(struct socket_maintain_done){101, 102, slice_from_str("/d/c")}, &b);
+    CHECK_LAYOUT(path, "## MAINTAIN_DONE", bytes_slice(&b), {"status", 101, NULL}, {"zero", 0, NULL}, {"zero", 0, NULL},
+                 {"index", 102, NULL}, {"path_bytes", 4, NULL}, {"path", 0, "/d/c"});
+    bytes_fini(&b);
+}
+
 static const char *code_name(enum grpc_code code)
 {
     static const char *const names[] = {
@@ -272,6 +311,7 @@ int main(void)
         cmocka_unit_test(the_kinds_have_their_numbers),
         cmocka_unit_test(the_frames_tables_are_true),
         cmocka_unit_test(the_payloads_tables_are_true),
+        cmocka_unit_test(the_services_tables_are_true),
         cmocka_unit_test(the_error_table_is_the_codes),
     };
 

@@ -14,6 +14,16 @@ static const char barrier_done_hex[] = "2000 0000 00000000 0500000000000000 0700
 static const char notice_hex[] = "0500000000000000 ffffffffffffff7f";
 static const char leader_hex[] = "0201000000000000 0807060504030201";
 
+static const char lease_hex[] = "fbffffffffffffff";
+static const char keepalive_done_hex[] = "0c00 0000 00000000 3c00000000000000";
+static const char lease_time_done_hex[] = "0000 0000 00000000 3c00000000000000 0700000000000000";
+static const char member_hex[] = "01 01 0000 00000000 0000000000000000 03000000 682c69";
+static const char member_done_hex[] = "0000 0000 02000000 0900000000000000"
+                                      "0800000000000000 00 02000000 6e31 01000000 61 01000000 62"
+                                      "0900000000000000 01 00000000 01000000 63 00000000";
+static const char maintain_hex[] = "03 00 0000 00000000 0900000000000000";
+static const char maintain_done_hex[] = "0000 0000 00000000 0a00000000000000 02000000 2f63";
+
 static const struct socket_welcome welcome = {
     .version = SOCKET_VERSION,
     .cluster_id = 0x1111111111111111,
@@ -100,6 +110,69 @@ static void each_payload_has_its_bytes(void **state)
     bytes_fini(&b);
 }
 
+static void each_payload_of_a_service_has_its_bytes(void **state)
+{
+    struct socket_member_change change = {SOCKET_MEMBER_ADD, true, 0, slice_from_str("h,i")};
+    struct socket_member_done done = {.id = 9, .n_members = 2};
+    struct bytes b;
+
+    bytes_init(&b);
+    socket_lease_encode(&(struct socket_lease){-5}, &b);
+    check_hex(bytes_slice(&b), lease_hex);
+    bytes_reset(&b);
+    socket_keepalive_done_encode(&(struct socket_keepalive_done){12, 60}, &b);
+    check_hex(bytes_slice(&b), keepalive_done_hex);
+    bytes_reset(&b);
+    socket_lease_time_done_encode(&(struct socket_lease_time_done){0, 60, 7}, &b);
+    check_hex(bytes_slice(&b), lease_time_done_hex);
+    bytes_reset(&b);
+    socket_member_change_encode(&change, &b);
+    check_hex(bytes_slice(&b), member_hex);
+    bytes_reset(&b);
+    done.members[0] = (struct socket_member){8, false, slice_from_str("n1"), slice_from_str("a"), slice_from_str("b")};
+    done.members[1] = (struct socket_member){9, true, slice_make(NULL, 0), slice_from_str("c"), slice_make(NULL, 0)};
+    socket_member_done_encode(&done, &b);
+    check_hex(bytes_slice(&b), member_done_hex);
+    bytes_reset(&b);
+    socket_maintain_encode(&(struct socket_maintain){SOCKET_MAINTAIN_MOVE_LEADER, 9}, &b);
+    check_hex(bytes_slice(&b), maintain_hex);
+    bytes_reset(&b);
+    socket_maintain_done_encode(&(struct socket_maintain_done){0, 10, slice_from_str("/c")}, &b);
+    check_hex(bytes_slice(&b), maintain_done_hex);
+    bytes_fini(&b);
+}
+
+static void an_unknown_operation_is_damage(void **state)
+{
+    struct socket_member_change change;
+    struct socket_maintain maintain;
+
+    for (uint8_t op = 0; op < 10; op++) {
+        uint8_t bytes[20] = {op};
+
+        assert_int_equal(socket_member_change_decode(slice_make(bytes, 20), &change), op >= 1 && op <= 5 ? 0 : -EBADMSG);
+        assert_int_equal(socket_maintain_decode(slice_make(bytes, 16), &maintain), op >= 1 && op <= 4 ? 0 : -EBADMSG);
+    }
+}
+
+static void a_list_of_too_many_members_is_damage(void **state)
+{
+    struct socket_member_done m;
+    struct bytes b;
+
+    bytes_init(&b);
+    for (uint32_t n = SOCKET_MEMBERS_MAX; n <= SOCKET_MEMBERS_MAX + 1; n++) {
+        bytes_reset(&b);
+        bytes_u32(&b, 0);
+        bytes_u32(&b, n);
+        bytes_u64(&b, 0);
+        for (uint32_t i = 0; i < n * 21; i++)
+            bytes_u8(&b, 0);
+        assert_int_equal(socket_member_done_decode(bytes_slice(&b), &m), n <= SOCKET_MEMBERS_MAX ? 0 : -EBADMSG);
+    }
+    bytes_fini(&b);
+}
+
 /* Decodes with the decoder of that type and encodes what it got again. */
 static int recode(int type, struct slice in, struct bytes *out)
 {
@@ -110,6 +183,13 @@ static int recode(int type, struct slice in, struct bytes *out)
         struct socket_barrier_done done;
         struct socket_notice notice;
         struct socket_leader leader;
+        struct socket_lease lease;
+        struct socket_keepalive_done keepalive_done;
+        struct socket_lease_time_done lease_time_done;
+        struct socket_member_change member;
+        struct socket_member_done member_done;
+        struct socket_maintain maintain;
+        struct socket_maintain_done maintain_done;
     } m;
     int rc = 0;
 
@@ -135,6 +215,34 @@ static int recode(int type, struct slice in, struct bytes *out)
         if ((rc = socket_notice_decode(in, &m.notice)) == 0)
             socket_notice_encode(&m.notice, out);
         break;
+    case SOCKET_KEEPALIVE:
+        if ((rc = socket_lease_decode(in, &m.lease)) == 0)
+            socket_lease_encode(&m.lease, out);
+        break;
+    case SOCKET_KEEPALIVE_DONE:
+        if ((rc = socket_keepalive_done_decode(in, &m.keepalive_done)) == 0)
+            socket_keepalive_done_encode(&m.keepalive_done, out);
+        break;
+    case SOCKET_LEASE_TIME_DONE:
+        if ((rc = socket_lease_time_done_decode(in, &m.lease_time_done)) == 0)
+            socket_lease_time_done_encode(&m.lease_time_done, out);
+        break;
+    case SOCKET_MEMBER:
+        if ((rc = socket_member_change_decode(in, &m.member)) == 0)
+            socket_member_change_encode(&m.member, out);
+        break;
+    case SOCKET_MEMBER_DONE:
+        if ((rc = socket_member_done_decode(in, &m.member_done)) == 0)
+            socket_member_done_encode(&m.member_done, out);
+        break;
+    case SOCKET_MAINTAIN:
+        if ((rc = socket_maintain_decode(in, &m.maintain)) == 0)
+            socket_maintain_encode(&m.maintain, out);
+        break;
+    case SOCKET_MAINTAIN_DONE:
+        if ((rc = socket_maintain_done_decode(in, &m.maintain_done)) == 0)
+            socket_maintain_done_encode(&m.maintain_done, out);
+        break;
     default:
         if ((rc = socket_leader_decode(in, &m.leader)) == 0)
             socket_leader_encode(&m.leader, out);
@@ -150,6 +258,10 @@ static const struct {
 } payloads[] = {
     {SOCKET_HELLO, hello_hex, 21},        {SOCKET_WELCOME, welcome_hex, 85}, {SOCKET_PROPOSED, proposed_hex, 27},
     {SOCKET_BARRIER_DONE, barrier_done_hex, 32}, {SOCKET_NOTICE, notice_hex, 16}, {SOCKET_LEADER, leader_hex, 16},
+    {SOCKET_KEEPALIVE, lease_hex, 8},     {SOCKET_KEEPALIVE_DONE, keepalive_done_hex, 16},
+    {SOCKET_LEASE_TIME_DONE, lease_time_done_hex, 24}, {SOCKET_MEMBER, member_hex, 23},
+    {SOCKET_MEMBER_DONE, member_done_hex, 63}, {SOCKET_MAINTAIN, maintain_hex, 16},
+    {SOCKET_MAINTAIN_DONE, maintain_done_hex, 22},
 };
 
 static void read_hex(const char *hex, struct bytes *out)
@@ -232,6 +344,9 @@ int main(void)
         cmocka_unit_test(a_head_is_sixteen_bytes),
         cmocka_unit_test(a_head_that_lies_is_refused_at_once),
         cmocka_unit_test(each_payload_has_its_bytes),
+        cmocka_unit_test(each_payload_of_a_service_has_its_bytes),
+        cmocka_unit_test(an_unknown_operation_is_damage),
+        cmocka_unit_test(a_list_of_too_many_members_is_damage),
         cmocka_unit_test(each_payload_is_read_back_whole_or_not_at_all),
         cmocka_unit_test(another_version_is_told_from_damage),
         cmocka_unit_test(random_payloads_are_harmless),

@@ -1,6 +1,7 @@
 /* raft/socket_server: what front ends may ask, in which order they are answered, and what happens at each limit. The node
  * behind it is a fake that keeps what it is asked.
- * wrap: node_propose node_proposal_cancel node_barrier node_barrier_cancel node_status */
+ * wrap: node_propose node_proposal_cancel node_barrier node_barrier_cancel node_status
+ * wrap: node_lease node_lease_cancel node_member_change node_member_change_cancel node_maintain node_maintain_cancel */
 #include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
@@ -28,6 +29,9 @@ struct node {
     struct node_proposal *proposals[KEPT_MAX];
     struct node_barrier *barriers[KEPT_MAX];
     size_t n_proposals, n_barriers, cancelled;
+    struct node_lease *lease;
+    struct node_member_change *member;
+    struct node_maintain *maintain;
 };
 
 struct world {
@@ -47,6 +51,47 @@ void __wrap_node_proposal_cancel(struct node *n, struct node_proposal *p);
 void __wrap_node_barrier(struct node *n, struct node_barrier *b);
 void __wrap_node_barrier_cancel(struct node *n, struct node_barrier *b);
 void __wrap_node_status(const struct node *n, struct node_status *ret_status);
+void __wrap_node_lease(struct node *n, struct node_lease *l);
+void __wrap_node_lease_cancel(struct node *n, struct node_lease *l);
+void __wrap_node_member_change(struct node *n, struct node_member_change *m);
+void __wrap_node_member_change_cancel(struct node *n, struct node_member_change *m);
+void __wrap_node_maintain(struct node *n, struct node_maintain *m);
+void __wrap_node_maintain_cancel(struct node *n, struct node_maintain *m);
+
+/* One of each at a time is enough. */
+void __wrap_node_lease(struct node *n, struct node_lease *l)
+{
+    n->lease = l;
+}
+
+void __wrap_node_lease_cancel(struct node *n, struct node_lease *l)
+{
+    assert_ptr_equal(n->lease, l);
+    n->cancelled++;
+}
+
+void __wrap_node_member_change(struct node *n, struct node_member_change *m)
+{
+    n->member = m;
+}
+
+void __wrap_node_member_change_cancel(struct node *n, struct node_member_change *m)
+{
+    assert_ptr_equal(n->member, m);
+    free(m->take_peer_urls);
+    n->cancelled++;
+}
+
+void __wrap_node_maintain(struct node *n, struct node_maintain *m)
+{
+    n->maintain = m;
+}
+
+void __wrap_node_maintain_cancel(struct node *n, struct node_maintain *m)
+{
+    assert_ptr_equal(n->maintain, m);
+    n->cancelled++;
+}
 
 void __wrap_node_propose(struct node *n, struct node_proposal *p)
 {
@@ -341,6 +386,96 @@ static void barriers_status_and_leader(void **state)
     assert_true(l.leader == 0 && l.term == 7);
 }
 
+static void put_lease(struct world *w, uint8_t type, uint64_t tag, int64_t id)
+{
+    struct bytes b;
+
+    bytes_init(&b);
+    socket_lease_encode(&(struct socket_lease){id}, &b);
+    put(w, type, tag, bytes_slice(&b));
+    bytes_fini(&b);
+}
+
+static void put_member(struct world *w, uint64_t tag, const char *urls)
+{
+    struct bytes b;
+
+    bytes_init(&b);
+    socket_member_change_encode(&(struct socket_member_change){SOCKET_MEMBER_ADD, true, 0, slice_from_str(urls)}, &b);
+    put(w, SOCKET_MEMBER, tag, bytes_slice(&b));
+    bytes_fini(&b);
+}
+
+static void put_maintain(struct world *w, uint64_t tag)
+{
+    struct bytes b;
+
+    bytes_init(&b);
+    socket_maintain_encode(&(struct socket_maintain){SOCKET_MAINTAIN_MOVE_LEADER, 5}, &b);
+    put(w, SOCKET_MAINTAIN, tag, bytes_slice(&b));
+    bytes_fini(&b);
+}
+
+static void leases_are_passed_on_and_answered(void **state)
+{
+    struct world *w = *state;
+    struct socket_keepalive_done keepalive;
+    struct socket_lease_time_done time;
+
+    greet(w);
+    put_lease(w, SOCKET_KEEPALIVE, 3, -77);
+    WAIT(w, w->node.lease != NULL);
+    assert_true(w->node.lease->prolong && w->node.lease->id == -77);
+    w->node.lease->done(w->node.lease, STATUS_OK, 60, 60);
+    assert_int_equal(socket_keepalive_done_decode(expect(w, SOCKET_KEEPALIVE_DONE, 3), &keepalive), 0);
+    assert_true(keepalive.status == STATUS_OK && keepalive.ttl_s == 60);
+    w->node.lease = NULL;
+    put_lease(w, SOCKET_LEASE_TIME, 4, 78);
+    WAIT(w, w->node.lease != NULL);
+    assert_false(w->node.lease->prolong);
+    w->node.lease->done(w->node.lease, STATUS_OK, 60, 7);
+    assert_int_equal(socket_lease_time_done_decode(expect(w, SOCKET_LEASE_TIME_DONE, 4), &time), 0);
+    assert_true(time.status == STATUS_OK && time.granted_s == 60 && time.remaining_s == 7);
+}
+
+static void changes_of_members_and_maintenance_are_passed_on_and_answered(void **state)
+{
+    struct socket_member_done done = {.status = STATUS_OK, .id = 9, .n_members = 1};
+    struct world *w = *state;
+    struct socket_maintain_done maintained;
+    struct socket_member_done got;
+
+    greet(w);
+    put_member(w, 5, "http://h:1,http://h:2");
+    WAIT(w, w->node.member != NULL);
+    assert_true(w->node.member->op == SOCKET_MEMBER_ADD && w->node.member->learner);
+    assert_string_equal(w->node.member->take_peer_urls, "http://h:1,http://h:2");
+    done.members[0] = (struct socket_member){9, true, slice_from_str("n9"), slice_from_str("a"), slice_from_str("b")};
+    free(w->node.member->take_peer_urls);
+    w->node.member->done(w->node.member, &done);
+    assert_int_equal(socket_member_done_decode(expect(w, SOCKET_MEMBER_DONE, 5), &got), 0);
+    assert_true(got.id == 9 && got.n_members == 1 && slice_equal(got.members[0].name, slice_from_str("n9")));
+    put_maintain(w, 6);
+    WAIT(w, w->node.maintain != NULL);
+    assert_true(w->node.maintain->op == SOCKET_MAINTAIN_MOVE_LEADER && w->node.maintain->arg == 5);
+    w->node.maintain->done(w->node.maintain, STATUS_OK, 12, "/c");
+    assert_int_equal(socket_maintain_done_decode(expect(w, SOCKET_MAINTAIN_DONE, 6), &maintained), 0);
+    assert_true(maintained.index == 12 && slice_equal(maintained.path, slice_from_str("/c")));
+}
+
+static void an_end_cancels_the_services_too(void **state)
+{
+    struct world *w = *state;
+
+    greet(w);
+    put_lease(w, SOCKET_KEEPALIVE, 3, 1);
+    put_member(w, 4, "");
+    put_maintain(w, 5);
+    WAIT(w, w->node.maintain != NULL);
+    shutdown(w->fd, SHUT_WR);
+    WAIT(w, w->node.cancelled == 3);
+}
+
 static void who_breaks_a_rule_is_disconnected(void **state)
 {
     static const struct {
@@ -575,6 +710,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_hello_is_welcomed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(answers_come_before_the_notice, set_up, tear_down),
         cmocka_unit_test_setup_teardown(barriers_status_and_leader, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(leases_are_passed_on_and_answered, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(changes_of_members_and_maintenance_are_passed_on_and_answered, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_end_cancels_the_services_too, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_breaks_a_rule_is_disconnected, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_version_is_refused_with_a_text, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_end_cancels_what_was_asked, set_up, tear_down),
