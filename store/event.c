@@ -178,7 +178,7 @@ static int walk_back(struct snap *p, const struct chain *chain, int64_t from, st
     return 0;
 }
 
-static int key_chain(struct snap *p, struct slice key, struct chain *ret_chain)
+int eventlog_key_chain(struct snap *p, struct slice key, struct chain *ret_chain)
 {
     struct tree gone = snap_gone(p);
     struct node node;
@@ -210,7 +210,7 @@ int store_key_events(struct store_read *r, struct slice key, int64_t from, struc
     }
     if (max == 0)
         return -EINVAL;
-    rc = key_chain(p, key, &chain);
+    rc = eventlog_key_chain(p, key, &chain);
     if (rc == 0) {
         ring = arena_array(arena, max, sizeof(*ring));
         rc = ring != NULL ? walk_back(p, &chain, from, ring, max, &total) : -ENOMEM;

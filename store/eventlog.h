@@ -33,6 +33,9 @@ int eventlog_row_at_cursor(struct snap *p, const MDB_val *key, const MDB_val *va
 int eventlog_find(struct snap *p, const struct chain *chain, int64_t want, struct arena *arena,
                   struct log_row *ret_row);
 
+/* Where the history of a key ends, a deleted one's too. -ENOENT. */
+int eventlog_key_chain(struct snap *p, struct slice key, struct chain *ret_chain);
+
 /* The live node that a put row describes. */
 void eventlog_node(const struct log_row *row, struct node *ret_node);
 

@@ -221,4 +221,43 @@ int store_list(struct store_read *r, struct slice dir, struct slice after, store
 /* The keys without a leading slash (for %:bare), one level likewise; dir "" is their root. */
 int store_list_bare(struct store_read *r, struct slice dir, struct slice after, store_child_fn emit, void *ctx);
 
+/* ---- the tree as it was ---- */
+
+/* What directories there were at a revision. Keys have a history to go back along; directories have only the log: this
+ * collects from it which of them changed since, in slices, once. It is then good for every later snapshot that it was
+ * advanced to, of later epochs too. */
+struct store_old;
+#define OLD_DIRECTORIES_MAX 1000000 /* changed since the revision; more are TOO_LARGE */
+#define OLD_CHILDREN_MAX 4000000    /* in one listing; -E2BIG */
+int store_old_new(int64_t revision, struct store_old **ret_old);
+void store_old_free(struct store_old *o); /* NULL is fine */
+int64_t store_old_revision(const struct store_old *o);
+/* Reads on to the snapshot, at most max_rows rows of the log; *ret_more: not yet all. *ret_status: OK, COMPACTED,
+ * FUTURE_REVISION, TOO_LARGE. */
+int store_old_advance(struct store_old *o, struct store_read *r, size_t max_rows, bool *ret_more, uint16_t *ret_status);
+
+/* As store_stat(), store_stat_key(), store_list() and store_list_bare() have it, at the old revision. Content: store_value_at().
+ * -EAGAIN: not advanced to this snapshot; -ESTALE: compacted. What has gone since and stood there costs a listing too. */
+int store_stat_at(struct store_read *r, const struct store_old *o, struct slice path, struct node_stat *ret_stat);
+int store_stat_key_at(struct store_read *r, const struct store_old *o, struct slice key, struct node_stat *ret_stat);
+int store_list_at(struct store_read *r, const struct store_old *o, struct slice dir, store_child_fn emit, void *ctx);
+int store_list_bare_at(struct store_read *r, const struct store_old *o, struct slice dir, store_child_fn emit, void *ctx);
+
+/* ---- one key's history ---- */
+
+/* Its rows, the newest first, deletes included, at most max of them, as far back as compaction has left them. emit returns 1 to
+ * stop. */
+int store_key_history(struct store_read *r, struct slice key, size_t max, store_event_fn emit, void *ctx);
+/* The row that the key got in exactly that revision; -ENOENT. */
+int store_key_version(struct store_read *r, struct slice key, int64_t revision, struct arena *arena,
+                      struct event *ret_event);
+/* Whether the path is or was a key, and a directory, as far back as compaction has left keys. */
+int store_was(struct store_read *r, struct slice path, bool *ret_key, bool *ret_dir);
+/* One level below dir of all keys there are or were, and of the directories there are. */
+int store_list_ever(struct store_read *r, struct slice dir, store_child_fn emit, void *ctx);
+int store_list_bare_ever(struct store_read *r, struct slice dir, store_child_fn emit, void *ctx);
+
+/* How many keys and directories made by mkdir there are; of keys over 502 bytes some count as one. */
+int store_count(struct store_read *r, uint64_t *ret_keys, uint64_t *ret_dirs);
+
 #endif
