@@ -69,6 +69,18 @@ enum grpc_code {
     X(NOT_CAPABLE,                42, ENOSYS,        GRPC_FAILED_PRECONDITION, "etcdserver: not capable")         \
     X(UNHEALTHY,                  43, EIO,           GRPC_UNAVAILABLE,         "etcdserver: unhealthy cluster")   \
     X(PERMISSION_DENIED,          44, EACCES,        GRPC_PERMISSION_DENIED,   "etcdserver: permission denied")   \
+    /* the cluster's members */                                                                             \
+    X(MEMBER_NOT_FOUND,           45, ENOENT,        GRPC_NOT_FOUND,           "etcdserver: member not found")    \
+    X(MEMBER_EXISTS,              46, EEXIST,        GRPC_FAILED_PRECONDITION, "etcdserver: member ID already exist") \
+    X(PEER_URL_EXISTS,            47, EEXIST,        GRPC_FAILED_PRECONDITION, "etcdserver: Peer URLs already exists") \
+    X(NOT_ENOUGH_STARTED,         48, EBUSY,         GRPC_FAILED_PRECONDITION, "etcdserver: re-configuration failed due to not enough started members") \
+    X(LEARNER_NOT_READY,          49, EBUSY,         GRPC_FAILED_PRECONDITION, "etcdserver: can only promote a learner member which is in sync with leader") \
+    X(MEMBER_NOT_LEARNER,         50, EINVAL,        GRPC_FAILED_PRECONDITION, "etcdserver: can only promote a learner member") \
+    X(TOO_MANY_LEARNERS,          51, EBUSY,         GRPC_FAILED_PRECONDITION, "etcdserver: too many learner members in cluster") \
+    X(BAD_TRANSFEREE,             52, EINVAL,        GRPC_FAILED_PRECONDITION, "etcdserver: bad leader transferee") \
+    X(BAD_MEMBER_URLS,            53, EINVAL,        GRPC_INVALID_ARGUMENT,    "etcdserver: given member URLs are invalid") \
+    X(NOT_SUPPORTED_FOR_LEARNER,  54, ENOSYS,        GRPC_FAILED_PRECONDITION, "etcdserver: rpc not supported for learner") \
+    X(CLUSTER_ID_MISMATCH,        55, EINVAL,        GRPC_FAILED_PRECONDITION, "etcdserver: cluster ID mismatch") \
     /* file commands, as POSIX has them */                                                                  \
     X(EXISTS,                     64, EEXIST,        GRPC_ALREADY_EXISTS,      "quorumfs: file exists")           \
     X(NO_ENTRY,                   65, ENOENT,        GRPC_NOT_FOUND,           "quorumfs: no such file or directory") \
@@ -78,7 +90,13 @@ enum grpc_code {
     X(STALE,                      69, ESTALE,        GRPC_ABORTED,             "quorumfs: the file was replaced or changed meanwhile") \
     X(CROSS_DEVICE,               70, EXDEV,         GRPC_OUT_OF_RANGE,        "quorumfs: too much to move in one step") \
     X(INVALID_MOVE,               71, EINVAL,        GRPC_INVALID_ARGUMENT,    "quorumfs: a directory cannot move into itself") \
-    X(NAME_TOO_LONG,              72, ENAMETOOLONG,  GRPC_INVALID_ARGUMENT,    "quorumfs: name too long")
+    X(NAME_TOO_LONG,              72, ENAMETOOLONG,  GRPC_INVALID_ARGUMENT,    "quorumfs: name too long")         \
+    X(WOULD_BLOCK,                73, EAGAIN,        GRPC_ABORTED,             "quorumfs: locked by another owner") \
+    X(NO_ATTRIBUTE,               74, ENODATA,       GRPC_NOT_FOUND,           "quorumfs: no such attribute")     \
+    X(TOO_MANY,                   75, ENOLCK,        GRPC_RESOURCE_EXHAUSTED,  "quorumfs: too many locks")        \
+    X(ATTRIBUTE_TOO_LARGE,        76, E2BIG,         GRPC_INVALID_ARGUMENT,    "quorumfs: attribute too large")   \
+    X(ATTRIBUTES_FULL,            77, ENOSPC,        GRPC_RESOURCE_EXHAUSTED,  "quorumfs: no room for more attributes of this file") \
+    X(DEADLOCK,                   78, EDEADLK,       GRPC_ABORTED,             "quorumfs: the lock would be waited for forever")
 
 enum status {
 #define STATUS_ENUM(name, number, errno_value, code, text) STATUS_##name = number,

@@ -25,7 +25,21 @@ enum {
 
 static bool is_file_kind(uint16_t kind)
 {
-    return kind >= COMMAND_FILE_WRITE && kind <= COMMAND_FILE_SETATTR;
+    return kind >= COMMAND_FILE_WRITE && kind <= COMMAND_FILE_REMOVEXATTR;
+}
+
+static bool is_lock_kind(uint16_t kind)
+{
+    return kind >= COMMAND_FILE_LOCK && kind <= COMMAND_FILE_LOCK_CANCEL;
+}
+
+/* The cluster version from which on every member knows the kind. */
+static uint32_t kind_version(uint16_t kind)
+{
+    bool first = kind <= COMMAND_COMPACT || kind == COMMAND_MEMBER_PUBLISH || kind == COMMAND_ALLOC_INODES ||
+                 (kind >= COMMAND_FILE_WRITE && kind <= COMMAND_FILE_SETATTR);
+
+    return first ? 0 : 0u << 16 | 2u;
 }
 
 /* Returns where the envelope begins in out; its body length is not known yet. */
@@ -40,7 +54,8 @@ static size_t append_envelope(const struct command *cmd, struct bytes *out)
     memset(p, 0, COMMAND_ENVELOPE_BYTES);
     p[AT_FORMAT] = COMMAND_FORMAT;
     put_le16(p + AT_KIND, cmd->kind);
-    put_le32(p + AT_MIN_VERSION, cmd->min_version);
+    put_le32(p + AT_MIN_VERSION,
+             cmd->min_version > kind_version(cmd->kind) ? cmd->min_version : kind_version(cmd->kind));
     put_le64(p + AT_SESSION, cmd->session);
     put_le64(p + AT_SEQUENCE, cmd->sequence);
     put_le64(p + AT_ORIGIN, cmd->origin);
@@ -56,6 +71,10 @@ static void encode_body(const struct command *cmd, struct bytes *out)
 {
     if (is_file_kind(cmd->kind)) {
         body_file_encode(&cmd->file, out);
+        return;
+    }
+    if (is_lock_kind(cmd->kind)) {
+        body_lock_encode(&cmd->lock, out);
         return;
     }
     switch (cmd->kind) {
@@ -76,6 +95,27 @@ static void encode_body(const struct command *cmd, struct bytes *out)
         break;
     case COMMAND_ALLOC_INODES:
         body_alloc_inodes_encode(cmd->alloc_inodes.count, out);
+        break;
+    case COMMAND_LEASE_GRANT:
+        body_lease_grant_encode(&cmd->lease, out);
+        break;
+    case COMMAND_LEASE_REVOKE:
+        body_lease_revoke_encode(&cmd->lease, out);
+        break;
+    case COMMAND_LEASE_EXPIRE:
+        body_lease_expire_encode(&cmd->lease, out);
+        break;
+    case COMMAND_LEASE_CHECKPOINT:
+        body_lease_checkpoint_encode(cmd->checkpoint.items, cmd->checkpoint.n_items, out);
+        break;
+    case COMMAND_ALARM:
+        body_alarm_encode(&cmd->alarm, out);
+        break;
+    case COMMAND_QUOTA_SET:
+        body_quota_encode(cmd->quota.bytes, out);
+        break;
+    case COMMAND_CLUSTER_VERSION:
+        body_cluster_version_encode(cmd->cluster_version.version, out);
         break;
     default:
         assert(cmd->kind == COMMAND_NOOP);
@@ -140,6 +180,8 @@ static int decode_body(struct command *cmd, struct slice body, struct arena *are
 {
     if (is_file_kind(cmd->kind))
         return body_file_decode(body, &cmd->file);
+    if (is_lock_kind(cmd->kind))
+        return body_lock_decode(body, &cmd->lock);
     switch (cmd->kind) {
     case COMMAND_NOOP:
         return body.len == 0 ? 0 : -EBADMSG;
@@ -155,6 +197,20 @@ static int decode_body(struct command *cmd, struct slice body, struct arena *are
         return body_member_decode(body, arena, &cmd->member);
     case COMMAND_ALLOC_INODES:
         return body_alloc_inodes_decode(body, &cmd->alloc_inodes.count);
+    case COMMAND_LEASE_GRANT:
+        return body_lease_grant_decode(body, &cmd->lease);
+    case COMMAND_LEASE_REVOKE:
+        return body_lease_revoke_decode(body, &cmd->lease);
+    case COMMAND_LEASE_EXPIRE:
+        return body_lease_expire_decode(body, &cmd->lease);
+    case COMMAND_LEASE_CHECKPOINT:
+        return body_lease_checkpoint_decode(body, arena, &cmd->checkpoint.items, &cmd->checkpoint.n_items);
+    case COMMAND_ALARM:
+        return body_alarm_decode(body, &cmd->alarm);
+    case COMMAND_QUOTA_SET:
+        return body_quota_decode(body, &cmd->quota.bytes);
+    case COMMAND_CLUSTER_VERSION:
+        return body_cluster_version_decode(body, &cmd->cluster_version.version);
     case 0:
         return -EBADMSG;
     }
@@ -201,6 +257,12 @@ void result_encode(const struct result *r, struct bytes *out)
         etcd_op_result_encode(&r->op, r->revision, out);
     } else if (r->kind == COMMAND_TXN) {
         etcd_txn_response_encode(&r->txn, r->revision, out);
+    } else if (r->kind == COMMAND_LEASE_GRANT) {
+        body_lease_grant_response_encode(r->lease.id, r->lease.ttl_s, out);
+    } else if (r->kind == COMMAND_ALARM) {
+        body_alarm_response_encode(r->alarms.items, r->alarms.n_items, out);
+    } else if (is_lock_kind(r->kind)) {
+        body_lock_response_encode(r->lock.granted, r->lock.token, out);
     }
 }
 
@@ -227,6 +289,18 @@ int result_decode(uint16_t kind, struct slice body, struct arena *arena, struct 
         res.txn = *op.txn;
     } else if (kind == COMMAND_PUT || kind == COMMAND_DELETE_RANGE) {
         rc = etcd_op_result_decode(kind == COMMAND_PUT ? OP_PUT : OP_DELETE, body, arena, &res.op);
+        if (rc < 0)
+            return rc;
+    } else if (kind == COMMAND_LEASE_GRANT) {
+        rc = body_lease_grant_response_decode(body, &res.lease.id, &res.lease.ttl_s);
+        if (rc < 0)
+            return rc;
+    } else if (kind == COMMAND_ALARM) {
+        rc = body_alarm_response_decode(body, arena, &res.alarms.items, &res.alarms.n_items);
+        if (rc < 0)
+            return rc;
+    } else if (is_lock_kind(kind)) {
+        rc = body_lock_response_decode(body, &res.lock.granted, &res.lock.token);
         if (rc < 0)
             return rc;
     } else if (body.len != 0) {

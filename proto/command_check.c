@@ -243,19 +243,46 @@ static uint16_t check_size(size_t body_bytes)
 /* ---- files ---- */
 
 #define KNOWN_FLAGS                                                                                                 \
-    (FILE_CREATE | FILE_EXCLUSIVE | FILE_NOREPLACE | FILE_EXCHANGE | FILE_EXPECT_REV | FILE_WITH_VALUE)
+    (FILE_CREATE | FILE_EXCLUSIVE | FILE_NOREPLACE | FILE_EXCHANGE | FILE_EXPECT_REV | FILE_WITH_VALUE | FILE_REPLACE)
 #define KNOWN_ATTRS                                                                                                 \
     (ATTR_MODE | ATTR_UID | ATTR_GID | ATTR_MTIME | ATTR_SIZE | ATTR_INO | ATTR_ATIME)
 
+static uint16_t check_xattr(uint16_t kind, const struct file_op *f)
+{
+    if (f->path2.len == 0 || memchr(f->path2.data, 0, f->path2.len) != NULL ||
+        (f->flags & (FILE_CREATE | FILE_REPLACE)) == (FILE_CREATE | FILE_REPLACE))
+        return STATUS_INVALID_REQUEST;
+    if (f->path2.len > XATTR_NAME_MAX_BYTES)
+        return STATUS_NAME_TOO_LONG;
+    return kind == COMMAND_FILE_SETXATTR && f->value.len > XATTR_VALUE_MAX_BYTES ? STATUS_ATTRIBUTE_TOO_LARGE
+                                                                                 : STATUS_OK;
+}
+
+static uint16_t check_lock(uint16_t kind, const struct lock_op *l)
+{
+    const bool all = kind == COMMAND_FILE_UNLOCK && l->all;
+
+    if (l->ino == 0 || l->session == 0)
+        return STATUS_INVALID_REQUEST;
+    if (!all && ((l->kind != LOCK_POSIX && l->kind != LOCK_FLOCK) || l->start > l->end))
+        return STATUS_INVALID_REQUEST;
+    if (kind != COMMAND_FILE_UNLOCK && l->type != LOCK_SHARED && l->type != LOCK_EXCLUSIVE)
+        return STATUS_INVALID_REQUEST;
+    return STATUS_OK;
+}
+
 static uint16_t check_file(uint16_t kind, const struct file_op *f)
 {
-    bool renames = kind == COMMAND_FILE_RENAME;
+    const bool renames = kind == COMMAND_FILE_RENAME;
+    const bool is_xattr = kind == COMMAND_FILE_SETXATTR || kind == COMMAND_FILE_REMOVEXATTR;
 
     /* An empty path is the root directory, which has attributes and nothing else. */
-    if (f->path.len == 0 && kind != COMMAND_FILE_SETATTR)
+    if (f->path.len == 0 && kind != COMMAND_FILE_SETATTR && !is_xattr)
         return STATUS_INVALID_REQUEST;
     if (renames && f->path2.len == 0)
         return STATUS_INVALID_REQUEST;
+    if (is_xattr && check_xattr(kind, f) != STATUS_OK)
+        return check_xattr(kind, f);
     if (f->path.len > KEY_MAX_BYTES || f->path2.len > KEY_MAX_BYTES)
         return STATUS_NAME_TOO_LONG;
     if (f->value.len > FILE_MAX_BYTES)
@@ -267,6 +294,44 @@ static uint16_t check_file(uint16_t kind, const struct file_op *f)
     if ((f->flags & FILE_NOREPLACE) != 0 && (f->flags & FILE_EXCHANGE) != 0)
         return STATUS_INVALID_REQUEST;
     return STATUS_OK;
+}
+
+/* ---- leases, alarms, versions ---- */
+
+static uint16_t check_checkpoint(const struct command *cmd)
+{
+    for (size_t i = 0; i < cmd->checkpoint.n_items; i++)
+        if (cmd->checkpoint.items[i].id == 0 || cmd->checkpoint.items[i].remaining_s < 0)
+            return STATUS_INVALID_REQUEST;
+    return cmd->checkpoint.n_items > LEASE_CHECKPOINT_MAX ? STATUS_TOO_LARGE : STATUS_OK;
+}
+
+static uint16_t check_alarm(const struct alarm_op *a)
+{
+    return (unsigned)a->action <= ALARM_DEACTIVATE && (unsigned)a->type <= ALARM_CORRUPT ? STATUS_OK
+                                                                                        : STATUS_INVALID_REQUEST;
+}
+
+static uint16_t check_cluster(const struct command *cmd)
+{
+    switch (cmd->kind) {
+    case COMMAND_LEASE_GRANT:
+        if (cmd->lease.id == 0)
+            return STATUS_INVALID_REQUEST;
+        return cmd->lease.ttl_s > LEASE_TTL_MAX_S ? STATUS_LEASE_TTL_TOO_LARGE : STATUS_OK;
+    case COMMAND_LEASE_REVOKE:
+    case COMMAND_LEASE_EXPIRE:
+        return cmd->lease.id != 0 ? STATUS_OK : STATUS_LEASE_NOT_FOUND;
+    case COMMAND_LEASE_CHECKPOINT:
+        return check_checkpoint(cmd);
+    case COMMAND_ALARM:
+        return check_alarm(&cmd->alarm);
+    case COMMAND_QUOTA_SET:
+        return cmd->quota.bytes <= INT64_MAX ? STATUS_OK : STATUS_INVALID_REQUEST;
+    case COMMAND_CLUSTER_VERSION:
+        return cmd->cluster_version.version != 0 ? STATUS_OK : STATUS_INVALID_REQUEST;
+    }
+    return STATUS_UNIMPLEMENTED;
 }
 
 static uint16_t check_body(const struct command *cmd)
@@ -293,9 +358,11 @@ static uint16_t check_body(const struct command *cmd)
     case COMMAND_ALLOC_INODES:
         return cmd->alloc_inodes.count != 0 ? STATUS_OK : STATUS_INVALID_REQUEST;
     }
-    if (cmd->kind >= COMMAND_FILE_WRITE && cmd->kind <= COMMAND_FILE_SETATTR)
+    if (cmd->kind >= COMMAND_FILE_WRITE && cmd->kind <= COMMAND_FILE_REMOVEXATTR)
         return check_file(cmd->kind, &cmd->file);
-    return STATUS_UNIMPLEMENTED;
+    if (cmd->kind >= COMMAND_FILE_LOCK && cmd->kind <= COMMAND_FILE_LOCK_CANCEL)
+        return check_lock(cmd->kind, &cmd->lock);
+    return check_cluster(cmd);
 }
 
 uint16_t command_check(const struct command *cmd)

@@ -11,9 +11,6 @@
 
 #include "proto/command.h"
 
-/* This program's cluster version, major << 16 | minor: a command that asks for more stops the node. */
-#define APPLY_VERSION (0u << 16 | 1u)
-
 struct job_entry {
     uint64_t index, term;
     enum log_entry_type type;
@@ -105,14 +102,14 @@ static int add_answer(struct apply_job *job, const struct command *cmd, uint16_t
 }
 
 /* The command itself, and its answer where a session or a client of this node wants one. */
-static int apply_fresh(struct apply_job *job, struct store_batch *b, uint64_t index, uint32_t position,
+static int apply_fresh(struct apply_job *job, struct store_batch *b, const struct job_entry *e, uint32_t position,
                        const struct command *cmd)
 {
     size_t offset = job->bodies.len;
     struct result result = {0};
     struct slice body;
     bool fresh = false;
-    int rc = store_apply(b, index, position, cmd, &job->command_arena, &result, &fresh);
+    int rc = store_apply(b, e->index, e->term, position, cmd, &job->command_arena, &result, &fresh);
 
     if (rc < 0 || !fresh)
         return rc;
@@ -132,9 +129,10 @@ static int apply_fresh(struct apply_job *job, struct store_batch *b, uint64_t in
     return rc;
 }
 
-static int apply_command(struct apply_job *job, struct store_batch *b, uint64_t index, uint32_t position,
+static int apply_command(struct apply_job *job, struct store_batch *b, const struct job_entry *e, uint32_t position,
                          struct slice encoded)
 {
+    const uint64_t index = e->index;
     size_t offset = job->bodies.len;
     struct command cmd;
     struct slice body = {0};
@@ -155,7 +153,7 @@ static int apply_command(struct apply_job *job, struct store_batch *b, uint64_t 
             return job_fail(job, rc, index, "the table of sessions");
     }
     if (found == 0) {
-        rc = apply_fresh(job, b, index, position, &cmd);
+        rc = apply_fresh(job, b, e, position, &cmd);
     } else {
         bytes_append(&job->bodies, body);
         rc = add_answer(job, &cmd, status, revision, offset);
@@ -177,7 +175,7 @@ static int apply_entry(struct apply_job *job, struct store_batch *b, const struc
         if (rc < 0)
             return job_fail(job, rc, e->index, "its payload is no list of commands");
         for (size_t i = 0; i < count && rc == 0; i++)
-            rc = apply_command(job, b, e->index, (uint32_t)i, commands[i]);
+            rc = apply_command(job, b, e, (uint32_t)i, commands[i]);
         break;
     case LOG_ENTRY_BARRIER:
         break;

@@ -476,6 +476,16 @@ static int run(struct apply *a, struct result *result)
         return run_compact(a, result);
     case COMMAND_LEASE_GRANT:
     case COMMAND_LEASE_REVOKE:
+    case COMMAND_LEASE_EXPIRE:
+    case COMMAND_LEASE_CHECKPOINT:
+    case COMMAND_ALARM:
+    case COMMAND_QUOTA_SET:
+    case COMMAND_CLUSTER_VERSION:
+    case COMMAND_FILE_SETXATTR:
+    case COMMAND_FILE_REMOVEXATTR:
+    case COMMAND_FILE_LOCK:
+    case COMMAND_FILE_UNLOCK:
+    case COMMAND_FILE_LOCK_CANCEL:
         result->status = STATUS_UNIMPLEMENTED;
         return 0;
     }
@@ -489,7 +499,7 @@ static bool is_applied(const struct state *s, uint64_t index, uint32_t position)
     return index < s->part_index || (index == s->part_index && position < s->part_next);
 }
 
-int store_apply(struct store_batch *b, uint64_t index, uint32_t position, const struct command *cmd,
+int store_apply(struct store_batch *b, uint64_t index, uint64_t term, uint32_t position, const struct command *cmd,
                 struct arena *arena, struct result *ret_result, bool *ret_fresh)
 {
     struct state *state = &b->snap.state;
@@ -498,6 +508,8 @@ int store_apply(struct store_batch *b, uint64_t index, uint32_t position, const 
         .b = b,
         .snap = &b->snap,
         .cmd = cmd,
+        .index = index,
+        .term = term,
         .arena = arena,
         .next = {state->revision + 1, 0},
     };

@@ -18,6 +18,7 @@ struct apply {
     struct store_batch *b;
     struct snap *snap;
     const struct command *cmd;
+    uint64_t index, term; /* of its entry */
     struct arena *arena;
     struct rev next; /* of the row to be written next: one main revision a command */
 };

@@ -25,6 +25,18 @@
 #define TXN_MAX_DEPTH 16
 #define RENAME_MAX_KEYS 10000
 #define RENAME_MAX_BYTES (64 * 1024 * 1024)
+#define LEASE_TTL_MAX_S 9000000000 /* etcd's: about 285 years */
+#define LEASE_CHECKPOINT_MAX 1000  /* leases in one command, as in etcd */
+#define XATTR_NAME_MAX_BYTES 255
+#define XATTR_VALUE_MAX_BYTES (64 * 1024)
+#define XATTR_NODE_MAX_BYTES (128 * 1024) /* names, values and XATTR_OVERHEAD_BYTES each, of one node */
+#define XATTR_OVERHEAD_BYTES 64
+#define XATTR_NAMES_MAX_BYTES (64 * 1024) /* what listxattr(2) can tell: names and a zero byte each */
+#define LOCK_NODE_MAX 2048                /* locks and waiters of one inode */
+#define LOCK_MAX (256 * 1024)             /* of the cluster */
+
+/* This program's version of what can be applied, major << 16 | minor: a command that asks for more stops the node. */
+#define APPLY_VERSION (0u << 16 | 2u)
 
 /* Numbers are in every log: never reuse or renumber. A kind that a node does not know stops it. */
 enum command_kind {
@@ -35,8 +47,13 @@ enum command_kind {
     COMMAND_COMPACT = 5,
     COMMAND_LEASE_GRANT = 6,
     COMMAND_LEASE_REVOKE = 7,
+    COMMAND_LEASE_EXPIRE = 8,     /* the leader's: revoke, unless another term's leader kept it alive meanwhile */
+    COMMAND_LEASE_CHECKPOINT = 9, /* the leader's: what remains of leases; takes no revision */
+    COMMAND_ALARM = 10,           /* takes no revision */
+    COMMAND_QUOTA_SET = 11,       /* takes no revision */
     COMMAND_MEMBER_PUBLISH = 16, /* a member's name and client URLs; takes no revision */
     COMMAND_ALLOC_INODES = 17,   /* a range of inode numbers for one mount; takes no revision */
+    COMMAND_CLUSTER_VERSION = 18, /* what every member can apply; takes no revision */
     COMMAND_FILE_WRITE = 32,   /* whole content of a regular file, created if asked */
     COMMAND_FILE_APPEND = 33,
     COMMAND_FILE_MKDIR = 34,
@@ -45,6 +62,11 @@ enum command_kind {
     COMMAND_FILE_RMDIR = 37,
     COMMAND_FILE_RENAME = 38,
     COMMAND_FILE_SETATTR = 39,
+    COMMAND_FILE_SETXATTR = 40,
+    COMMAND_FILE_REMOVEXATTR = 41,
+    COMMAND_FILE_LOCK = 42,
+    COMMAND_FILE_UNLOCK = 43,
+    COMMAND_FILE_LOCK_CANCEL = 44,
 };
 
 struct rev {
@@ -135,6 +157,7 @@ enum file_flags {
     FILE_EXCHANGE = 8,    /* rename: RENAME_EXCHANGE */
     FILE_EXPECT_REV = 16, /* STALE unless the key's mod revision is .expect_rev */
     FILE_WITH_VALUE = 32, /* rename of a file whose new content is not committed yet: write and move in one */
+    FILE_REPLACE = 64,    /* setxattr: XATTR_REPLACE, NO_ATTRIBUTE if it is not there (FILE_CREATE: XATTR_CREATE) */
 };
 
 /* One structure for all file kinds; a kind reads what its line below says.
@@ -146,7 +169,9 @@ enum file_flags {
  *   RMDIR    path ino                                NOT_EMPTY, NOT_DIRECTORY
  *   RENAME   path ino path2 ino2 flags [value attrs] ino2: who had the target's name, 0 nobody
  *   SETATTR  path ino attrs                          of files and directories, implicit ones too
- * An ino of 0 in WRITE without CREATE, APPEND, UNLINK, RMDIR, SETATTR means "whoever it is"; otherwise a
+ *   SETXATTR path ino path2 value flags              path2: the attribute's name. Of all nodes that SETATTR takes
+ *   REMOVEXATTR path ino path2                       NO_ATTRIBUTE
+ * An ino of 0 in WRITE without CREATE, APPEND, UNLINK, RMDIR, SETATTR, .. means "whoever it is"; otherwise a
  * different identity is STALE. A path is the key's bytes; a directory's has no trailing slash; a path's
  * parent must exist ("/" always does; an implicit directory is one) or the answer is NO_ENTRY, and
  * NOT_DIRECTORY if it is a file. */
@@ -158,6 +183,52 @@ struct file_op {
     struct attrs attrs;
 };
 
+/* ---- leases, alarms ---- */
+
+struct lease_op {
+    int64_t id;    /* chosen by the proposer; never 0 in the log */
+    int64_t ttl_s; /* GRANT: the proposer has raised it to the cluster's minimum */
+    uint64_t term; /* EXPIRE: does nothing (NOT_LEADER) unless the entry is of that raft term */
+};
+
+struct lease_checkpoint {
+    int64_t id, remaining_s; /* 0: nothing was noted, the whole TTL remains */
+};
+
+enum alarm_action { ALARM_GET, ALARM_ACTIVATE, ALARM_DEACTIVATE };   /* etcd's numbers */
+enum alarm_type { ALARM_NONE, ALARM_NOSPACE, ALARM_CORRUPT }; /* the same */
+
+struct alarm_op {
+    int32_t action, type; /* GET with NONE: all */
+    uint64_t member_id;
+};
+
+struct alarm {
+    uint64_t member_id;
+    int type; /* enum alarm_type */
+};
+
+/* ---- file locks ---- */
+
+enum lock_kind { LOCK_POSIX = 1, LOCK_FLOCK = 2 }; /* they do not meet each other */
+enum lock_type { LOCK_SHARED = 1, LOCK_EXCLUSIVE = 2 };
+
+/* Cluster-wide advisory locks of an inode, whatever its name (store/lock.c has the rules).
+ *   LOCK         all fields. OK and .granted with a fencing token; OK and not .granted: it waits (and EVENT_LOCK tells
+ *                when it has it); WOULD_BLOCK, DEADLOCK, TOO_MANY, LEASE_NOT_FOUND
+ *   UNLOCK       ino session owner kind start end, or with all: everything of the owner on the inode, waiters too
+ *   LOCK_CANCEL  as its LOCK. .granted says that it had been granted before */
+struct lock_op {
+    uint64_t ino;
+    uint64_t session, owner; /* who: the mount's lock session and its number for the process or open file */
+    uint64_t request;        /* the session's number for this request */
+    int kind, type;          /* enum lock_kind, enum lock_type */
+    uint64_t start, end;     /* bytes, end inclusive; UINT64_MAX: to the end, however long the file gets */
+    uint32_t pid;
+    bool wait, all;
+    int64_t lease; /* when it ends, its locks and waiters end; 0: none, for tests and tools */
+};
+
 /* ---- the command ---- */
 
 struct member_info {
@@ -165,6 +236,7 @@ struct member_info {
     struct slice name;
     struct slice *client_urls;
     size_t n_client_urls;
+    uint32_t version; /* of the member's program, as APPLY_VERSION; 0: it did not say, so it is 0.1 */
 };
 
 struct command {
@@ -184,6 +256,9 @@ struct command {
         struct op_delete del;
         struct txn txn;
         struct file_op file;
+        struct lock_op lock;
+        struct lease_op lease;
+        struct alarm_op alarm;
         struct member_info member;
         struct {
             int64_t revision;
@@ -192,6 +267,16 @@ struct command {
         struct {
             uint32_t count;
         } alloc_inodes;
+        struct {
+            struct lease_checkpoint *items;
+            size_t n_items;
+        } checkpoint;
+        struct {
+            uint64_t bytes; /* 0: none */
+        } quota;
+        struct {
+            uint32_t version; /* as APPLY_VERSION; never goes down */
+        } cluster_version;
     };
 };
 
@@ -244,6 +329,17 @@ struct result {
             uint64_t size;
             bool changed;        /* a revision was taken */
         } file;
+        struct {
+            int64_t id, ttl_s;
+        } lease;                 /* LEASE_GRANT */
+        struct {
+            struct alarm *items; /* by member and type */
+            size_t n_items;
+        } alarms;                /* ALARM: all asked for, or the one that is or was active */
+        struct {
+            bool granted;
+            uint64_t token; /* of a lock that is granted: later grants have higher ones */
+        } lock;             /* FILE_LOCK, FILE_LOCK_CANCEL */
     };
 };
 

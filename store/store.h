@@ -50,11 +50,11 @@ uint64_t store_epoch(const struct store *s);
 /* One LMDB transaction for any number of entries (64 MiB of changes at most, or one command). */
 int store_batch_begin(struct store *s, struct store_batch **ret_batch);
 
-/* Applies one command of the entry at index. Several commands of one entry come in order, with the same
+/* Applies one command of the entry at index, of that term. Several commands of one entry come in order, with the same
  * index and increasing position. Anything at or below the applied (index, position) changes nothing and
  * yields status OK with the current revision and *ret_fresh false: raft replays its log after a restart.
  * The result's slices live in arena, or in the map until the batch ends. */
-int store_apply(struct store_batch *b, uint64_t index, uint32_t position, const struct command *cmd,
+int store_apply(struct store_batch *b, uint64_t index, uint64_t term, uint32_t position, const struct command *cmd,
                 struct arena *arena, struct result *ret_result, bool *ret_fresh);
 
 /* The whole entry at index, of that term, has been applied: raises the applied index. Also for entries
@@ -95,6 +95,10 @@ struct store_meta {
     uint64_t db_bytes, db_bytes_in_use; /* of the environment's file */
     uint64_t membership_index;
     struct slice membership;
+    uint64_t quota_bytes;     /* 0: none */
+    uint64_t logical_bytes;   /* what the quota limits: the same on all nodes at the same applied index */
+    uint32_t cluster_version; /* as APPLY_VERSION; 0: never set, which is 0.1 */
+    struct rev removal;       /* a compaction under way has removed what is before this row; main > compacted: it is done */
 };
 
 /* A snapshot of everything at one moment. Keep it short: it pins pages. */
@@ -122,6 +126,35 @@ typedef int (*store_kv_fn)(void *ctx, const struct kv *kv);
 int store_range_each(struct store_read *r, const struct op_range *op, store_kv_fn emit, void *ctx,
                      int64_t *ret_count, uint16_t *ret_status);
 
+/* ---- leases, alarms, hashes ---- */
+
+struct lease_info {
+    int64_t id, ttl_s;
+    int64_t remaining_s; /* of the last checkpoint; 0: none, the whole TTL */
+};
+typedef int (*store_lease_fn)(void *ctx, const struct lease_info *lease); /* 1 stops */
+typedef int (*store_lease_key_fn)(void *ctx, struct slice key);           /* 1 stops */
+
+int store_lease_get(struct store_read *r, int64_t id, struct lease_info *ret_lease); /* -ENOENT */
+/* All leases after after_id (0: from the first), in the order of their ids as unsigned numbers. */
+int store_leases(struct store_read *r, int64_t after_id, store_lease_fn emit, void *ctx);
+/* The keys of a lease, in the order in which they came to be. */
+int store_lease_keys(struct store_read *r, int64_t id, store_lease_key_fn emit, void *ctx);
+
+/* Active alarms, by member and type, in arena. */
+#define STORE_ALARMS_MAX 256
+int store_alarms(struct store_read *r, struct arena *arena, struct alarm **ret_alarms, size_t *ret_count);
+
+/* A hash of everything that the log determines, at the snapshot: equal on all nodes that have applied the same index. As
+ * long as reading everything; one snapshot. */
+int store_hash(struct store_read *r, uint32_t *ret_hash, int64_t *ret_revision, uint64_t *ret_applied_index);
+/* etcd's HashKV: a hash of the keys and their history between compaction and revision (0: newest), equal on all nodes
+ * with the same compacted revision, however far they have removed what it took. Long; renews the snapshot of r every now
+ * and then (r is to be used for nothing else meanwhile). Status COMPACTED, FUTURE_REVISION; COMPACTED also if
+ * compaction overtakes it. */
+int store_hash_kv(struct store_read *r, int64_t revision, uint32_t *ret_hash, int64_t *ret_compact_revision,
+                  int64_t *ret_hash_revision, uint16_t *ret_status);
+
 /* ---- the log: every change in order ---- */
 
 enum event_kind {
@@ -131,12 +164,18 @@ enum event_kind {
     EVENT_DIR_DELETE = 4, /* same */
     EVENT_RENAME = 5,     /* header of a rename: key is from, value is to; hidden from etcd's API */
     EVENT_ATTR = 6,       /* a file's attributes alone: shown to etcd's API as a put of the same value */
+    EVENT_LOCK = 7,       /* a waiting file lock was granted: .lock says which; hidden from etcd's API. Its key is the
+                           * session, 8 bytes big-endian, and belongs to no key's history */
 };
 
 enum event_flags {
     EVENT_OF_RENAME = 1, /* this row belongs to the rename header before it in the same revision */
     EVENT_CREATED = 2,   /* no live node had the name before */
     EVENT_EXCHANGE = 4,  /* of EVENT_RENAME: the two changed places */
+};
+
+struct lock_grant {
+    uint64_t ino, owner, request, token; /* as in the LOCK that waited */
 };
 
 struct event {
@@ -151,6 +190,7 @@ struct event {
     struct slice key;
     uint64_t value_len;
     struct attrs attrs;
+    struct lock_grant lock; /* of EVENT_LOCK */
 };
 
 static inline bool event_is_public(const struct event *e) /* what etcd's Watch shows */
@@ -259,5 +299,25 @@ int store_list_bare_ever(struct store_read *r, struct slice dir, store_child_fn 
 
 /* How many keys and directories made by mkdir there are; of keys over 502 bytes some count as one. */
 int store_count(struct store_read *r, uint64_t *ret_keys, uint64_t *ret_dirs);
+
+/* ---- extended attributes ---- */
+
+/* Extended attributes of a file or directory (also by its number alone, when that is known). -ENOENT: no such node;
+ * -ENODATA: no such attribute. Names ascend; emit returns 1 to stop. */
+typedef int (*store_xattr_fn)(void *ctx, struct slice name, uint64_t value_len);
+int store_xattr_get(struct store_read *r, struct slice path, struct slice name, struct arena *arena,
+                    struct slice *ret_value);
+int store_xattr_list(struct store_read *r, struct slice path, store_xattr_fn emit, void *ctx);
+int store_xattr_get_ino(struct store_read *r, uint64_t ino, struct slice name, struct arena *arena,
+                        struct slice *ret_value);
+int store_xattr_list_ino(struct store_read *r, uint64_t ino, store_xattr_fn emit, void *ctx);
+
+/* ---- file locks ---- */
+
+/* Would op (ino, session, owner, kind, type, start, end) be granted? *ret_conflict: the first lock in its way. */
+int store_lock_query(struct store_read *r, const struct lock_op *op, struct lock_op *ret_conflict, bool *ret_found);
+/* Every lock and waiter (.wait), by inode and age. emit returns 1 to stop. */
+typedef int (*store_lock_fn)(void *ctx, const struct lock_op *lock, uint64_t token);
+int store_locks(struct store_read *r, store_lock_fn emit, void *ctx);
 
 #endif

@@ -387,7 +387,7 @@ static int apply(struct store *s, const struct entry *log, uint64_t first, uint6
             cmd.put = (struct op_put){.key = slice_from_str(key), .value = slice_from_str(value)};
         else
             cmd.del = (struct op_delete){.key = slice_from_str(key)};
-        rc = store_apply(b, i, 0, &cmd, &arena, &result, &fresh);
+        rc = store_apply(b, i, 1, 0, &cmd, &arena, &result, &fresh);
         if (rc == 0)
             rc = store_batch_advance(b, i, 1);
         arena_reset(&arena);

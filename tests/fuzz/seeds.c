@@ -79,12 +79,17 @@ static void seeds_log(void)
 static void seeds_command(struct bytes *b)
 {
     static const uint16_t file_kinds[] = {COMMAND_FILE_WRITE, COMMAND_FILE_MKDIR, COMMAND_FILE_RENAME,
-                                          COMMAND_FILE_SETATTR, COMMAND_FILE_UNLINK};
+                                          COMMAND_FILE_SETATTR, COMMAND_FILE_UNLINK, COMMAND_FILE_SETXATTR};
     struct command put = {.kind = COMMAND_PUT, .session = 9, .sequence = 2, .user = TEXT("root"), .time_ns = 1700};
     struct op_compare compare = {.target = COMPARE_MOD, .key = TEXT("/a"), .number = 7};
     struct op ops[2] = {{.kind = OP_PUT}, {.kind = OP_RANGE}};
     struct command txn = {.kind = COMMAND_TXN, .txn = {&compare, ops, ops + 1, 1, 2, 1}};
     struct command noop = {.kind = COMMAND_NOOP};
+    struct lease_checkpoint items[] = {{7, 30}, {8, 0}};
+    struct command points = {.kind = COMMAND_LEASE_CHECKPOINT, .checkpoint = {items, 2}};
+    struct command alarm = {.kind = COMMAND_ALARM, .alarm = {ALARM_ACTIVATE, ALARM_NOSPACE, 5}};
+    struct command lock = {.kind = COMMAND_FILE_LOCK,
+                           .lock = {7, 8, 9, 10, LOCK_POSIX, LOCK_EXCLUSIVE, 0, UINT64_MAX, 11, true, false, 12}};
     char name[32];
 
     put.put = (struct op_put){.key = TEXT("/registry/pods/x"), .value = TEXT("value"), .lease = 5, .prev_kv = true};
@@ -106,6 +111,12 @@ static void seeds_command(struct bytes *b)
         snprintf(name, sizeof(name), "file-%u", file_kinds[i]);
         save_bytes("command", name, -1, b);
     }
+    command_encode(&lock, b);
+    save_bytes("command", "lock", -1, b);
+    command_encode(&points, b);
+    save_bytes("command", "lease-checkpoint", -1, b);
+    command_encode(&alarm, b);
+    save_bytes("command", "alarm", -1, b);
     etcd_txn_encode(&txn.txn, b);
     save_bytes("etcd", "txn", 3, b);
     etcd_put_encode(&put.put, b);

@@ -67,7 +67,7 @@ static inline struct result fixture_apply(struct fixture *f, struct command cmd)
         cmd.time_ns = f->time_ns++;
     f->index++;
     assert_int_equal(0, store_batch_begin(f->store, &b));
-    assert_int_equal(0, store_apply(b, f->index, 0, &cmd, &f->arena, &result, &fresh));
+    assert_int_equal(0, store_apply(b, f->index, 1, 0, &cmd, &f->arena, &result, &fresh));
     assert_true(fresh);
     assert_int_equal(0, store_batch_advance(b, f->index, 1));
     assert_int_equal(0, store_batch_commit(b));

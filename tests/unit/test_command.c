@@ -39,6 +39,10 @@ static struct file_op some_file(void)
     "2e000000 626f62 0a022f61 12022f62 1a0176 2007 2808 3011 3809 4219 0821 10a48302 1801 2002 28ffffffffffffffffff01 " \
     "3003 3804"
 
+#define LOCK_HEX                                                                                                    \
+    "18000000 626f62 0807 1008 1809 200a 2801 3002 380b 400c 480d 5001 5801 600e"
+
+static struct lease_checkpoint checkpoint_list[] = {{7, 30}, {8, 0}};
 static struct slice url_list[] = {{(const uint8_t *)"http://h:1", 10}};
 static struct op_compare compare_list[] = {{.key = {(const uint8_t *)"k", 1}, .number = 0}};
 static struct op success_list[] = {{.kind = OP_PUT, .put = {.key = {(const uint8_t *)"k", 1}}}};
@@ -63,6 +67,18 @@ static const struct {
     {COMMAND_FILE_RMDIR, ENVELOPE_HEX("2500") FILE_HEX},
     {COMMAND_FILE_RENAME, ENVELOPE_HEX("2600") FILE_HEX},
     {COMMAND_FILE_SETATTR, ENVELOPE_HEX("2700") FILE_HEX},
+    {COMMAND_FILE_SETXATTR, ENVELOPE_HEX("2800") FILE_HEX},
+    {COMMAND_FILE_REMOVEXATTR, ENVELOPE_HEX("2900") FILE_HEX},
+    {COMMAND_FILE_LOCK, ENVELOPE_HEX("2a00") LOCK_HEX},
+    {COMMAND_FILE_UNLOCK, ENVELOPE_HEX("2b00") LOCK_HEX},
+    {COMMAND_FILE_LOCK_CANCEL, ENVELOPE_HEX("2c00") LOCK_HEX},
+    {COMMAND_LEASE_GRANT, ENVELOPE_HEX("0600") "04000000 626f62 083c 1007"},
+    {COMMAND_LEASE_REVOKE, ENVELOPE_HEX("0700") "02000000 626f62 0807"},
+    {COMMAND_LEASE_EXPIRE, ENVELOPE_HEX("0800") "04000000 626f62 0807 1009"},
+    {COMMAND_LEASE_CHECKPOINT, ENVELOPE_HEX("0900") "0a000000 626f62 0a04 0807 101e 0a02 0808"},
+    {COMMAND_ALARM, ENVELOPE_HEX("0a00") "06000000 626f62 0801 1005 1802"},
+    {COMMAND_QUOTA_SET, ENVELOPE_HEX("0b00") "03000000 626f62 088008"},
+    {COMMAND_CLUSTER_VERSION, ENVELOPE_HEX("1200") "02000000 626f62 0802"},
 };
 
 #define N_GOLDEN (sizeof(golden) / sizeof(golden[0]))
@@ -86,12 +102,39 @@ static struct command golden_command(uint16_t kind)
         cmd.compact.physical = true;
         break;
     case COMMAND_MEMBER_PUBLISH:
-        cmd.member = (struct member_info){5, slice_from_str("n1"), url_list, 1};
+        cmd.member = (struct member_info){5, slice_from_str("n1"), url_list, 1, 0};
         break;
     case COMMAND_ALLOC_INODES:
         cmd.alloc_inodes.count = 1000;
         break;
     case COMMAND_NOOP:
+        break;
+    case COMMAND_LEASE_GRANT:
+        cmd.lease = (struct lease_op){.id = 7, .ttl_s = 60};
+        break;
+    case COMMAND_LEASE_REVOKE:
+        cmd.lease = (struct lease_op){.id = 7};
+        break;
+    case COMMAND_LEASE_EXPIRE:
+        cmd.lease = (struct lease_op){.id = 7, .term = 9};
+        break;
+    case COMMAND_LEASE_CHECKPOINT:
+        cmd.checkpoint.items = checkpoint_list;
+        cmd.checkpoint.n_items = 2;
+        break;
+    case COMMAND_ALARM:
+        cmd.alarm = (struct alarm_op){.action = ALARM_ACTIVATE, .member_id = 5, .type = ALARM_CORRUPT};
+        break;
+    case COMMAND_QUOTA_SET:
+        cmd.quota.bytes = 1024;
+        break;
+    case COMMAND_CLUSTER_VERSION:
+        cmd.cluster_version.version = 2;
+        break;
+    case COMMAND_FILE_LOCK:
+    case COMMAND_FILE_UNLOCK:
+    case COMMAND_FILE_LOCK_CANCEL:
+        cmd.lock = (struct lock_op){7, 8, 9, 10, LOCK_POSIX, LOCK_EXCLUSIVE, 11, 12, 13, true, true, 14};
         break;
     default:
         cmd.file = some_file();
@@ -196,7 +239,7 @@ static void what_is_newer_is_told_from_damage(void **state)
         int error;
     } changes[] = {
         {0, 2, -ENOTSUP},    {0, 0, -EBADMSG},  {1, 1, -ENOTSUP},   {58, 1, -ENOTSUP}, {59, 1, -ENOTSUP},
-        {2, 0, -EBADMSG},    {2, 6, -ENOTSUP},  {2, 7, -ENOTSUP},   {2, 18, -ENOTSUP}, {2, 40, -ENOTSUP},
+        {2, 0, -EBADMSG},    {2, 12, -ENOTSUP}, {2, 15, -ENOTSUP},  {2, 19, -ENOTSUP}, {2, 45, -ENOTSUP},
         {3, 1, -ENOTSUP},    {56, 4, -EBADMSG}, {60, 13, -EBADMSG}, {63, 1, -EBADMSG},
     };
     struct command cmd = golden_command(COMMAND_PUT), back;
@@ -221,6 +264,7 @@ static void what_is_newer_is_told_from_damage(void **state)
 static void answers_are_read_back(void **state)
 {
     struct kv kv = {slice_from_str("k"), slice_from_str("v"), 2, 3, 1, 0};
+    struct alarm alarm = {5, ALARM_NOSPACE};
     struct result r = {.kind = COMMAND_PUT, .revision = 5, .op = {.kind = OP_PUT, .put = {&kv}}}, back;
     struct arena arena;
     struct bytes b;
@@ -239,6 +283,28 @@ static void answers_are_read_back(void **state)
     check_hex(bytes_slice(&b), "0807 10ac02 1801");
     assert_int_equal(result_decode(COMMAND_FILE_WRITE, bytes_slice(&b), &arena, &back), 0);
     assert_true(back.file.ino == 7 && back.file.size == 300 && back.file.changed);
+
+    r = (struct result){.kind = COMMAND_LEASE_GRANT, .lease = {.id = 7, .ttl_s = 60}};
+    bytes_reset(&b);
+    result_encode(&r, &b);
+    check_hex(bytes_slice(&b), "1007 183c");
+    assert_int_equal(result_decode(COMMAND_LEASE_GRANT, bytes_slice(&b), &arena, &back), 0);
+    assert_true(back.lease.id == 7 && back.lease.ttl_s == 60);
+
+    r = (struct result){.kind = COMMAND_ALARM, .alarms = {&alarm, 1}};
+    bytes_reset(&b);
+    result_encode(&r, &b);
+    check_hex(bytes_slice(&b), "1204 0805 1001");
+    assert_int_equal(result_decode(COMMAND_ALARM, bytes_slice(&b), &arena, &back), 0);
+    assert_true(back.alarms.n_items == 1 && back.alarms.items[0].member_id == 5 &&
+                back.alarms.items[0].type == ALARM_NOSPACE);
+
+    r = (struct result){.kind = COMMAND_FILE_LOCK, .lock = {true, 9}};
+    bytes_reset(&b);
+    result_encode(&r, &b);
+    check_hex(bytes_slice(&b), "0801 1009");
+    assert_int_equal(result_decode(COMMAND_FILE_LOCK, bytes_slice(&b), &arena, &back), 0);
+    assert_true(back.lock.granted && back.lock.token == 9);
 
     r.status = STATUS_EXISTS;
     bytes_reset(&b);
@@ -414,8 +480,93 @@ static void txns_are_checked_in_etcds_order(void **state)
     assert_int_equal(check_ops(ignoring, 2, NULL, 0), STATUS_LEASE_PROVIDED); /* before the keys are compared */
     cmd = (struct command){.kind = COMMAND_PUT, .session = 1, .put = {.key = str("k")}};
     assert_int_equal(command_check(&cmd), STATUS_INVALID_REQUEST);
-    cmd = (struct command){.kind = COMMAND_LEASE_GRANT};
+    cmd = (struct command){.kind = 99};
     assert_int_equal(command_check(&cmd), STATUS_UNIMPLEMENTED);
+}
+
+static uint16_t check_xattr(const char *name, size_t value_bytes, uint32_t flags)
+{
+    static uint8_t value[XATTR_VALUE_MAX_BYTES + 1];
+    struct command cmd = {.kind = COMMAND_FILE_SETXATTR,
+                          .file = {.path = str("/a"), .path2 = str(name), .value = slice_make(value, value_bytes),
+                                   .flags = flags}};
+
+    return command_check(&cmd);
+}
+
+static void attributes_and_locks_are_checked(void **state)
+{
+    struct lock_op lock = {.ino = 2, .session = 1, .kind = LOCK_POSIX, .type = LOCK_SHARED, .start = 1, .end = 1};
+    struct command cmd = {.kind = COMMAND_FILE_LOCK, .lock = lock};
+    char name[XATTR_NAME_MAX_BYTES + 2] = {0};
+
+    memset(name, 'n', XATTR_NAME_MAX_BYTES);
+    assert_int_equal(check_xattr(name, XATTR_VALUE_MAX_BYTES, FILE_CREATE), STATUS_OK);
+    assert_int_equal(check_xattr(name, XATTR_VALUE_MAX_BYTES + 1, 0), STATUS_ATTRIBUTE_TOO_LARGE);
+    assert_int_equal(check_xattr(name, 0, FILE_CREATE | FILE_REPLACE), STATUS_INVALID_REQUEST);
+    assert_int_equal(check_xattr("", 0, 0), STATUS_INVALID_REQUEST);
+    name[XATTR_NAME_MAX_BYTES] = 'n';
+    assert_int_equal(check_xattr(name, 0, 0), STATUS_NAME_TOO_LONG);
+
+    assert_int_equal(command_check(&cmd), STATUS_OK);
+    cmd.lock.end = 0;
+    assert_int_equal(command_check(&cmd), STATUS_INVALID_REQUEST);
+    cmd.lock = lock;
+    cmd.lock.type = 3;
+    assert_int_equal(command_check(&cmd), STATUS_INVALID_REQUEST);
+    cmd.kind = COMMAND_FILE_UNLOCK;
+    assert_int_equal(command_check(&cmd), STATUS_OK); /* whatever it was */
+    cmd.lock.kind = 0;
+    assert_int_equal(command_check(&cmd), STATUS_INVALID_REQUEST);
+    cmd.lock.all = true;
+    assert_int_equal(command_check(&cmd), STATUS_OK);
+    cmd.lock.session = 0;
+    assert_int_equal(command_check(&cmd), STATUS_INVALID_REQUEST);
+}
+
+static void leases_and_alarms_are_checked(void **state)
+{
+    static struct lease_checkpoint many[LEASE_CHECKPOINT_MAX + 1];
+    struct command cmd = {.kind = COMMAND_LEASE_GRANT, .lease = {.id = -1, .ttl_s = LEASE_TTL_MAX_S}};
+
+    assert_int_equal(command_check(&cmd), STATUS_OK);
+    cmd.lease.ttl_s++;
+    assert_int_equal(command_check(&cmd), STATUS_LEASE_TTL_TOO_LARGE);
+    cmd.lease = (struct lease_op){.id = 0};
+    assert_int_equal(command_check(&cmd), STATUS_INVALID_REQUEST);
+    cmd.kind = COMMAND_LEASE_REVOKE;
+    assert_int_equal(command_check(&cmd), STATUS_LEASE_NOT_FOUND);
+    for (size_t i = 0; i <= LEASE_CHECKPOINT_MAX; i++)
+        many[i].id = 1;
+    cmd = (struct command){.kind = COMMAND_LEASE_CHECKPOINT, .checkpoint = {many, LEASE_CHECKPOINT_MAX}};
+    assert_int_equal(command_check(&cmd), STATUS_OK);
+    cmd.checkpoint.n_items++;
+    assert_int_equal(command_check(&cmd), STATUS_TOO_LARGE);
+    cmd = (struct command){.kind = COMMAND_ALARM, .alarm = {.action = ALARM_DEACTIVATE, .type = ALARM_CORRUPT}};
+    assert_int_equal(command_check(&cmd), STATUS_OK);
+    cmd.alarm.type++;
+    assert_int_equal(command_check(&cmd), STATUS_INVALID_REQUEST);
+    cmd = (struct command){.kind = COMMAND_CLUSTER_VERSION};
+    assert_int_equal(command_check(&cmd), STATUS_INVALID_REQUEST);
+}
+
+static void later_kinds_say_which_version_they_need(void **state)
+{
+    struct command cmd = {.kind = COMMAND_FILE_LOCK}, back;
+    struct slice body;
+    struct bytes b;
+
+    bytes_init(&b);
+    command_encode(&cmd, &b);
+    assert_int_equal(command_decode_envelope(bytes_slice(&b), &back, &body), 0);
+    assert_int_equal(back.min_version, 2);
+    assert_true(back.min_version <= APPLY_VERSION);
+    cmd.kind = COMMAND_FILE_SETATTR;
+    bytes_reset(&b);
+    command_encode(&cmd, &b);
+    assert_int_equal(command_decode_envelope(bytes_slice(&b), &back, &body), 0);
+    assert_int_equal(back.min_version, 0);
+    bytes_fini(&b);
 }
 
 /* The rule itself, the slow way: list what each choice of sides changes and look for a key that comes twice. */
@@ -513,6 +664,9 @@ int main(void)
         cmocka_unit_test(inner_txns_share_the_number_of_operations),
         cmocka_unit_test(txns_are_checked_in_etcds_order),
         cmocka_unit_test(the_check_of_keys_agrees_with_trying_all_sides),
+        cmocka_unit_test(attributes_and_locks_are_checked),
+        cmocka_unit_test(leases_and_alarms_are_checked),
+        cmocka_unit_test(later_kinds_say_which_version_they_need),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,6 +5,7 @@
 #include <errno.h>
 
 #include "proto/command_body.h"
+#include "proto/etcd.pb-c.h"
 #include "proto/quorumfs.pb-c.h"
 
 /* ---- requests ---- */
@@ -220,7 +221,8 @@ static void small_messages_agree_with_protobuf_c(void **state)
     for (int i = 0; i < ROUNDS; i++) {
         struct body_file_response f = {dice_number(&g.d), dice_number(&g.d), any_bool(&g)}, f2;
         struct slice urls[3] = {any_bytes(&g), any_bytes(&g), any_bytes(&g)};
-        struct member_info mi = {dice_number(&g.d), any_bytes(&g), urls, dice_below(&g.d, 4)}, mi2;
+        struct member_info mi = {dice_number(&g.d), any_bytes(&g), urls, dice_below(&g.d, 4),
+                                 (uint32_t)dice_number(&g.d)}, mi2;
         uint32_t count = (uint32_t)dice_number(&g.d), count2;
         Quorumfs__FileResponse *fm;
         Quorumfs__MemberPublish *mm;
@@ -240,6 +242,7 @@ static void small_messages_agree_with_protobuf_c(void **state)
         assert_int_equal(body_member_decode(bytes_slice(&b), &g.arena, &mi2), 0);
         same_bytes(mi.name, mm->name);
         assert_true(mi.id == mm->id && mi.n_client_urls == mm->n_client_urls);
+        assert_true(mi.version == mm->version && mi.version == mi2.version);
         assert_true(mi.id == mi2.id && mi.n_client_urls == mi2.n_client_urls && slice_equal(mi.name, mi2.name));
         for (size_t k = 0; k < mi.n_client_urls; k++) {
             same_bytes(urls[k], mm->client_urls[k]);
@@ -253,6 +256,119 @@ static void small_messages_agree_with_protobuf_c(void **state)
         assert_int_equal(body_alloc_inodes_decode(bytes_slice(&b), &count2), 0);
         assert_true(am->count == count && count2 == count);
         release(am);
+        arena_reset(&g.arena);
+    }
+    bytes_fini(&b);
+    arena_fini(&g.arena);
+}
+
+static void lock_messages_agree_with_protobuf_c(void **state)
+{
+    struct gen g = gen_new();
+    struct bytes b;
+
+    bytes_init(&b);
+    for (int i = 0; i < ROUNDS; i++) {
+        struct lock_op l = {dice_number(&g.d), dice_number(&g.d), dice_number(&g.d), dice_number(&g.d),
+                            (int)dice_below(&g.d, 3), (int)dice_below(&g.d, 3), dice_number(&g.d), dice_number(&g.d),
+                            (uint32_t)dice_number(&g.d), any_bool(&g), any_bool(&g), (int64_t)dice_number(&g.d)}, l2;
+        Quorumfs__LockCommand *m;
+        Quorumfs__LockResponse *r;
+        bool granted;
+        uint64_t token;
+
+        bytes_reset(&b);
+        body_lock_encode(&l, &b);
+        m = unpack_same(&quorumfs__lock_command__descriptor, bytes_slice(&b));
+        assert_int_equal(body_lock_decode(bytes_slice(&b), &l2), 0);
+        assert_true(m->ino == l.ino && m->session == l.session && m->owner == l.owner && m->request == l.request);
+        assert_true(m->kind == l.kind && m->type == l.type && m->start == l.start && m->end == l.end);
+        assert_true(m->pid == l.pid && m->wait == l.wait && m->all == l.all && m->lease == l.lease);
+        assert_true(l2.ino == l.ino && l2.session == l.session && l2.owner == l.owner && l2.request == l.request);
+        assert_true(l2.kind == l.kind && l2.type == l.type && l2.start == l.start && l2.end == l.end);
+        assert_true(l2.pid == l.pid && l2.wait == l.wait && l2.all == l.all && l2.lease == l.lease);
+        release(m);
+
+        bytes_reset(&b);
+        body_lock_response_encode(l.wait, l.owner, &b);
+        r = unpack_same(&quorumfs__lock_response__descriptor, bytes_slice(&b));
+        assert_int_equal(body_lock_response_decode(bytes_slice(&b), &granted, &token), 0);
+        assert_true(r->granted == l.wait && r->token == l.owner && granted == l.wait && token == l.owner);
+        release(r);
+    }
+    bytes_fini(&b);
+    arena_fini(&g.arena);
+}
+
+static void lease_and_alarm_messages_agree_with_protobuf_c(void **state)
+{
+    struct gen g = gen_new();
+    struct bytes b;
+
+    bytes_init(&b);
+    for (int i = 0; i < ROUNDS; i++) {
+        struct lease_op l = {(int64_t)dice_number(&g.d), (int64_t)dice_number(&g.d), dice_number(&g.d)}, l2;
+        struct lease_checkpoint items[3] = {{l.id, l.ttl_s}, {l.ttl_s, 0}, {0, 0}}, *items2;
+        struct alarm alarms[2] = {{l.term, ALARM_CORRUPT}, {0, ALARM_NOSPACE}}, *alarms2;
+        struct alarm_op op = {(int32_t)dice_below(&g.d, 3), (int32_t)dice_below(&g.d, 3), l.term}, op2;
+        size_t n = dice_below(&g.d, 3), n2;
+        Etcd__LeaseGrantRequest *grant;
+        Etcd__LeaseGrantResponse *granted;
+        Etcd__LeaseCheckpointRequest *points;
+        Etcd__AlarmRequest *alarm;
+        Etcd__AlarmResponse *active;
+        Quorumfs__LeaseExpire *expire;
+        int64_t id, ttl_s;
+
+        bytes_reset(&b);
+        body_lease_grant_encode(&l, &b);
+        grant = unpack_same(&etcd__lease_grant_request__descriptor, bytes_slice(&b));
+        assert_int_equal(body_lease_grant_decode(bytes_slice(&b), &l2), 0);
+        assert_true(grant->id == l.id && grant->ttl == l.ttl_s && l2.id == l.id && l2.ttl_s == l.ttl_s);
+        release(grant);
+
+        bytes_reset(&b);
+        body_lease_grant_response_encode(l.id, l.ttl_s, &b);
+        granted = unpack_same(&etcd__lease_grant_response__descriptor, bytes_slice(&b));
+        assert_int_equal(body_lease_grant_response_decode(bytes_slice(&b), &id, &ttl_s), 0);
+        assert_true(granted->id == l.id && granted->ttl == l.ttl_s && id == l.id && ttl_s == l.ttl_s);
+        release(granted);
+
+        bytes_reset(&b);
+        body_lease_checkpoint_encode(items, n, &b);
+        points = unpack_same(&etcd__lease_checkpoint_request__descriptor, bytes_slice(&b));
+        assert_int_equal(body_lease_checkpoint_decode(bytes_slice(&b), &g.arena, &items2, &n2), 0);
+        assert_true(points->n_checkpoints == n && n2 == n);
+        for (size_t k = 0; k < n; k++)
+            assert_true(points->checkpoints[k]->id == items[k].id && items2[k].id == items[k].id &&
+                        points->checkpoints[k]->remaining_ttl == items[k].remaining_s &&
+                        items2[k].remaining_s == items[k].remaining_s);
+        release(points);
+
+        bytes_reset(&b);
+        body_alarm_encode(&op, &b);
+        alarm = unpack_same(&etcd__alarm_request__descriptor, bytes_slice(&b));
+        assert_int_equal(body_alarm_decode(bytes_slice(&b), &op2), 0);
+        assert_true((int)alarm->action == op.action && (int)alarm->alarm == op.type && alarm->memberid == op.member_id);
+        assert_true(op2.action == op.action && op2.type == op.type && op2.member_id == op.member_id);
+        release(alarm);
+
+        bytes_reset(&b);
+        body_alarm_response_encode(alarms, n > 2 ? 2 : n, &b);
+        active = unpack_same(&etcd__alarm_response__descriptor, bytes_slice(&b));
+        assert_int_equal(body_alarm_response_decode(bytes_slice(&b), &g.arena, &alarms2, &n2), 0);
+        assert_true(active->n_alarms == n2);
+        for (size_t k = 0; k < n2; k++)
+            assert_true(active->alarms[k]->memberid == alarms2[k].member_id &&
+                        alarms2[k].member_id == alarms[k].member_id && alarms2[k].type == alarms[k].type);
+        release(active);
+
+        bytes_reset(&b);
+        body_lease_expire_encode(&l, &b);
+        expire = unpack_same(&quorumfs__lease_expire__descriptor, bytes_slice(&b));
+        assert_int_equal(body_lease_expire_decode(bytes_slice(&b), &l2), 0);
+        assert_true(expire->id == l.id && expire->term == l.term && l2.id == l.id && l2.term == l.term);
+        release(expire);
         arena_reset(&g.arena);
     }
     bytes_fini(&b);
@@ -385,6 +501,8 @@ int main(void)
         cmocka_unit_test(a_txn_too_deep_or_too_wide_is_refused),
         cmocka_unit_test(file_commands_agree_with_protobuf_c),
         cmocka_unit_test(small_messages_agree_with_protobuf_c),
+        cmocka_unit_test(lock_messages_agree_with_protobuf_c),
+        cmocka_unit_test(lease_and_alarm_messages_agree_with_protobuf_c),
         cmocka_unit_test(random_and_truncated_bytes_are_harmless),
         cmocka_unit_test(damage_is_named),
     };

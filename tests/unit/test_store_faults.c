@@ -160,7 +160,7 @@ static int apply_commands(struct fixture *f, struct store_batch *b, uint64_t ind
     int rc = 0;
 
     for (uint32_t i = 0; rc == 0 && i < sizeof(commands) / sizeof(commands[0]); i++) {
-        rc = store_apply(b, index, i, &commands[i], &f->arena, &result, &fresh);
+        rc = store_apply(b, index, 1, i, &commands[i], &f->arena, &result, &fresh);
         if (rc == 0 && result.status != STATUS_OK)
             fail_msg("command %u: status %d", i, result.status);
         if (rc == 0)
@@ -293,7 +293,7 @@ static void failed_commit_stops_the_store(void **state)
 
     fixture_begin(&f);
     assert_int_equal(0, store_batch_begin(f.store, &b));
-    assert_int_equal(0, store_apply(b, 1, 0, &cmd, &f.arena, &result, &fresh));
+    assert_int_equal(0, store_apply(b, 1, 1, 0, &cmd, &f.arena, &result, &fresh));
     fault_error = ENOSPC;
     calls_left = 2; /* the state row is the first */
     assert_int_equal(-ENOSPC, store_batch_commit(b));

@@ -382,7 +382,7 @@ static void too_much_to_move_is_refused(void **state)
 
         snprintf(key, sizeof(key), "/d/%d", i);
         cmd.put.key = S(key);
-        assert_int_equal(0, store_apply(b, ++f.index, 0, &cmd, &f.arena, &result, &fresh));
+        assert_int_equal(0, store_apply(b, ++f.index, 1, 0, &cmd, &f.arena, &result, &fresh));
     }
     assert_int_equal(0, store_batch_commit(b));
     assert_int_equal(STATUS_CROSS_DEVICE, rename_path(&f, "/d", "/e", 0).status);

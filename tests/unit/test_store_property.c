@@ -127,7 +127,7 @@ static struct result apply(struct world *w, struct command cmd)
     cmd.time_ns = w->f.time_ns++;
     cmd.origin = 3;
     w->f.index++;
-    assert_int_equal(0, store_apply(w->batch, w->f.index, 0, &cmd, &w->arena, &result, &fresh));
+    assert_int_equal(0, store_apply(w->batch, w->f.index, 1, 0, &cmd, &w->arena, &result, &fresh));
     assert_true(fresh);
     assert_int_equal(0, store_batch_advance(w->batch, w->f.index, 1));
     return result;
@@ -940,7 +940,7 @@ static void long_histories_are_found(void **state)
 
         if (i % 1000 == 500) /* a history goes on over deletes */
             cmd = (struct command){.kind = COMMAND_DELETE_RANGE, .del = {.key = S("k")}};
-        assert_int_equal(0, store_apply(b, ++f.index, 0, &cmd, &f.arena, &result, &fresh));
+        assert_int_equal(0, store_apply(b, ++f.index, 1, 0, &cmd, &f.arena, &result, &fresh));
     }
     assert_int_equal(0, store_batch_commit(b));
     assert_int_equal(0, store_read_begin(f.store, &r));
