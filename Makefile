@@ -24,9 +24,10 @@ ALL_CFLAGS = -std=c11 -D_GNU_SOURCE -DQUORUMFS_VERSION='"$(VERSION)"' $(WARN) -W
 PKG = $(shell pkg-config --cflags --libs $(1) 2>/dev/null)
 LIBS_store := -llmdb
 LIBS_proto := -lprotobuf-c
-LIBS_node := -lraft -luv -lcrypto -lssl
+LIBS_tls := -lssl -lcrypto
+LIBS_node := -lraft -luv $(LIBS_tls)
 LIBS_fs := $(call PKG,fuse3)
-LIBS_sidecar := -lnghttp2 -luv -lssl -lcrypto -ljansson
+LIBS_sidecar := -lnghttp2 -luv -ljansson $(LIBS_tls)
 LIBS_tools := -ljansson
 
 # ---- sources: a folder's programs are named below, everything else in it is its library ----
@@ -36,6 +37,7 @@ PROGRAMS_sidecar := sidecar/quorumfs-grpc.c
 PROGRAMS_tools := $(wildcard tools/quorumctl.c tools/quorumfs-load.c)
 
 SRC_base := $(wildcard base/*.c)
+SRC_tls := $(wildcard tls/*.c)
 SRC_store := $(wildcard store/*.c)
 SRC_proto := $(wildcard proto/*.c)
 SRC_client := $(wildcard raft/client*.c)
@@ -89,6 +91,7 @@ $(call LIB,$(1)): $(2)
 	$(Q)$(AR) rcs $$@ $$^
 endef
 $(eval $(call library,base,$(call obj,$(SRC_base))))
+$(eval $(call library,tls,$(call obj,$(SRC_tls))))
 $(eval $(call library,store,$(call obj,$(SRC_store))))
 $(eval $(call library,proto,$(call obj,$(SRC_proto)) $(call obj,$(PB_C))))
 $(eval $(call library,client,$(call obj,$(SRC_client))))
@@ -100,13 +103,13 @@ $(eval $(call library,tools,$(call obj,$(SRC_tools))))
 LINK = $(CC) $(CFLAGS) $(SANITIZE_FLAGS) $(LDFLAGS) -pthread -o $@
 CORE_LIBS := $(call LIB,client) $(call LIB,proto) $(call LIB,store) $(call LIB,base)
 
-$(BUILD)/quorumfsd: $(BUILD)/obj/raft/quorumfsd.o $(call LIB,node) $(CORE_LIBS)
+$(BUILD)/quorumfsd: $(BUILD)/obj/raft/quorumfsd.o $(call LIB,node) $(call LIB,tls) $(CORE_LIBS)
 	$(say) LINK $@
 	$(Q)$(LINK) $^ $(LIBS_node) $(LIBS_store) $(LIBS_proto)
 $(BUILD)/quorumfs: $(BUILD)/obj/fs/quorumfs.o $(call LIB,fs) $(CORE_LIBS)
 	$(say) LINK $@
 	$(Q)$(LINK) $^ $(LIBS_fs) $(LIBS_store) $(LIBS_proto)
-$(BUILD)/quorumfs-grpc: $(BUILD)/obj/sidecar/quorumfs-grpc.o $(call LIB,sidecar) $(CORE_LIBS)
+$(BUILD)/quorumfs-grpc: $(BUILD)/obj/sidecar/quorumfs-grpc.o $(call LIB,sidecar) $(call LIB,tls) $(CORE_LIBS)
 	$(say) LINK $@
 	$(Q)$(LINK) $^ $(LIBS_sidecar) $(LIBS_store) $(LIBS_proto)
 $(BUILD)/quorumctl: $(BUILD)/obj/tools/quorumctl.o $(call LIB,tools) $(CORE_LIBS)
@@ -118,9 +121,9 @@ $(BUILD)/quorumfs-load: $(BUILD)/obj/tools/quorumfs-load.o $(call LIB,tools) $(C
 
 # ---- unit tests: one program a file; a comment "wrap: f g" in it names what the linker wraps ----
 UNIT := $(patsubst tests/unit/%.c,$(BUILD)/unit/%,$(wildcard tests/unit/test_*.c))
-TEST_LIBS := $(call LIB,sidecar) $(call LIB,fs) $(call LIB,tools) $(call LIB,node) $(CORE_LIBS)
+TEST_LIBS := $(call LIB,sidecar) $(call LIB,fs) $(call LIB,tools) $(call LIB,node) $(call LIB,tls) $(CORE_LIBS)
 libs: $(TEST_LIBS)
-wraps = $(foreach f,$(shell sed -n 's/.*wrap: *\([a-z0-9_ ]*\).*/\1/p' tests/unit/$(1).c),-Wl,--wrap=$(f))
+wraps = $(foreach f,$(shell sed -n 's/.*wrap: *\([A-Za-z0-9_ ]*\).*/\1/p' tests/unit/$(1).c),-Wl,--wrap=$(f))
 
 $(BUILD)/obj/tests/unit/test_fs%.o: tests/unit/test_fs%.c | $(PB_H)
 	@mkdir -p $(@D)

@@ -4,7 +4,7 @@
 #   make fuzz-seeds           writes the seeds of the corpus anew
 FUZZ ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 SECONDS ?= 60
-FUZZ_LIBS := $(call LIB,sidecar) $(call LIB,fs) $(call LIB,tools) $(call LIB,node) $(CORE_LIBS)
+FUZZ_LIBS := $(call LIB,sidecar) $(call LIB,fs) $(call LIB,tools) $(call LIB,node) $(call LIB,tls) $(CORE_LIBS)
 FUZZ_LINK := -Wl,--start-group $(FUZZ_LIBS) -Wl,--end-group $(LIBS_node) $(LIBS_sidecar) $(LIBS_tools) $(LIBS_store) $(LIBS_proto)
 # A build with sanitizers of its own, unless this one has them already. `make asan` uses the same objects.
 FUZZ_REPLAY := $(if $(SANITIZE),$(BUILD),$(BUILD)/asan)

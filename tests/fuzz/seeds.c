@@ -18,6 +18,7 @@
 #include "store/row.h"
 #include "tests/crash/disk_memory.h"
 #include "tests/fuzz/fuzz.h"
+#include "tls/tls.h"
 
 static const char *corpus;
 
@@ -358,6 +359,42 @@ static void seeds_conn(struct bytes *b)
     bytes_fini(&out);
 }
 
+/* What each end says first: to the other, and to one that has its keys already. Of other keys each time it is written. */
+static void seeds_tls(void)
+{
+    static const char *const hosts[] = {"localhost"};
+    char dir[] = "/tmp/seeds-tls-XXXXXX", command[64], cert[100], key[100], text[TLS_TEXT_MAX_BYTES];
+    struct tls_options o = {.cert_file = cert, .key_file = key, .ca_file = cert, .http2 = true};
+    struct tls_context *c;
+    struct tls_conn *server, *client;
+    struct bytes up = {0}, down = {0}, plain = {0}, one = {0};
+
+    FUZZ_MUST(mkdtemp(dir) != NULL);
+    FUZZ_MUST(tls_self_signed(dir, hosts, 1, cert, key, sizeof(cert), text, sizeof(text)) == 0);
+    FUZZ_MUST(tls_context_open(&o, &c, text, sizeof(text)) == 0);
+    FUZZ_MUST(tls_conn_new(c, TLS_SERVER, NULL, &server) == 0 && tls_conn_new(c, TLS_CLIENT, "localhost", &client) == 0);
+    bytes_u8(&one, 0); /* in one piece */
+    FUZZ_MUST(tls_conn_start(client, &up) == 0);
+    bytes_append(&one, bytes_slice(&up));
+    save("tls", "client-hello", 0, bytes_slice(&one));
+    save("tls", "hello-again", 2, bytes_slice(&one));
+    FUZZ_MUST(tls_conn_feed(server, bytes_slice(&up), &plain, &down) == 0);
+    one.len = 1;
+    bytes_append(&one, bytes_slice(&down));
+    save("tls", "server-flight", 1, bytes_slice(&one));
+    save("tls", "server-flight-late", 3, bytes_slice(&one));
+    save("tls", "plain-http", 0, slice_from_str("\x07" "GET / HTTP/1.1\r\n\r\n"));
+    tls_conn_free(server);
+    tls_conn_free(client);
+    tls_context_close(c);
+    bytes_fini(&up);
+    bytes_fini(&down);
+    bytes_fini(&one);
+    bytes_fini(&plain);
+    snprintf(command, sizeof(command), "rm -rf %s", dir);
+    FUZZ_MUST(system(command) == 0);
+}
+
 int main(int argc, char **argv)
 {
     struct bytes b;
@@ -379,6 +416,7 @@ int main(int argc, char **argv)
     seeds_frame(&b);
     seeds_text(&b);
     seeds_conn(&b);
+    seeds_tls();
     bytes_fini(&b);
     return 0;
 }
