@@ -8,9 +8,10 @@
  * Memory:  none kept.
  * Units:   bytes; indexes, terms, epochs and revisions from 1.
  *
- * A checkpoint is STORE_DIR/checkpoint-INDEX (16 hexadecimal digits): a compacting copy of LMDB's, which may be opened where it
- * stands, and a trailer with what it is and checksums. A file of that name is whole and durable: it gets the name last.
- * Nothing ever writes into it again, so it may be streamed from an open descriptor even when it is removed meanwhile. */
+ * A checkpoint is STORE_DIR/checkpoint-INDEX (16 hexadecimal digits): a compacting copy of LMDB's, which may be opened
+ * where it stands, and a trailer with what it is and checksums. A file of that name is whole and durable: it gets the
+ * name last. Nothing ever writes into it again, so it may be streamed from an open descriptor even when it is removed
+ * meanwhile. */
 #ifndef STORE_CHECKPOINT_H
 #define STORE_CHECKPOINT_H
 
@@ -23,6 +24,7 @@
 #define CHECKPOINT_KEEP 2 /* the newest so many; the older goes first where there is no room for a new one */
 /* A new one leaves so much of the disk to the log, or is not made (-ENOSPC). */
 #define CHECKPOINT_LEAVE_BYTES (64ull << 20)
+#define CHECKPOINT_MAX 64 /* files looked at in one directory */
 
 struct checkpoint_info {
     uint64_t applied_index, applied_term;
@@ -37,10 +39,10 @@ struct checkpoint_info {
 };
 
 /* Copies a snapshot as of now, beside the writer. Memory and unwritten pages are bounded, whatever the size. Keeps the
- * CHECKPOINT_KEEP newest and removes older ones. -ENOSPC: there is no room for it; those that were stay, but the oldest of several.
- * -EIO: a write or a sync failed: the disk is not to be relied on. -ECANCELED: checkpoint_cancel(). */
+ * CHECKPOINT_KEEP newest and removes older ones. -ENOSPC: there is no room for it; those that were stay, but the oldest
+ * of several. -EIO: a write or a sync failed: the disk is not to be relied on. -ECANCELED: checkpoint_cancel(). */
 int checkpoint_write(struct store *s, struct checkpoint_info *ret_info);
-/* From any thread: ends a checkpoint_write() that runs, or the next one, soon. */
+/* From any thread: ends a checkpoint_write() that runs, soon, and each later one. */
 void checkpoint_cancel(struct store *s);
 
 /* The newest whose trailer is good; the rest of it is not read. -ENOENT: there is none. */
@@ -54,12 +56,13 @@ int checkpoint_verify(const char *path, struct checkpoint_info *ret_info);
 /* The membership at membership_index, opaque, in arena. */
 int checkpoint_membership(const char *path, struct arena *arena, struct slice *ret_membership);
 
-/* A file that came from elsewhere, somewhere below dir on the same file system: verified, synced, and then moved to its name in
+/* A file that came from elsewhere, somewhere on the same file system: verified, synced, and then moved to its name in
  * dir. From then on it is what a start recovers from. */
 int checkpoint_adopt(const char *dir, const char *path, struct checkpoint_info *ret_info);
 
-/* Makes env.<epoch + 1> from the file at path, synced, and names it in CURRENT. The environment that was current is not touched: close
- * it, then store_open() opens the new one and removes the old. cluster_id: -EXDEV if the file is another's. */
+/* Makes env.<epoch + 1> from the file at path, verified, synced, and names it in CURRENT. The environment that was current
+ * is not touched: close it, then store_open() opens the new one and removes the old. cluster_id: -EXDEV if the file is
+ * another's. */
 int checkpoint_install(const char *dir, const char *path, uint64_t cluster_id, uint64_t *ret_epoch);
 
 #endif

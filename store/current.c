@@ -1,5 +1,6 @@
 #include "store/current.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -152,6 +153,45 @@ int current_remove_env(const char *dir, uint64_t epoch)
     return rc;
 }
 
+/* The epoch of "env.N", 0 for another name. */
+static uint64_t env_epoch(const char *name)
+{
+    char *end;
+    unsigned long long epoch;
+
+    if (strncmp(name, "env.", 4) != 0 || name[4] < '1' || name[4] > '9')
+        return 0;
+    errno = 0;
+    epoch = strtoull(name + 4, &end, 10);
+    return errno == 0 && *end == '\0' ? epoch : 0;
+}
+
+int current_remove_others(const char *dir, uint64_t epoch)
+{
+    static const char *const files[] = {"checkpoint.new", "CURRENT.new", "RUN.new"};
+    char path[CURRENT_PATH_BYTES];
+    uint64_t others[64];
+    size_t n = 0;
+    struct dirent *e;
+    int rc = 0;
+    DIR *d = opendir(dir);
+
+    if (d == NULL)
+        return -errno;
+    while (n < sizeof(others) / sizeof(others[0]) && (e = readdir(d)) != NULL)
+        if (env_epoch(e->d_name) != 0 && env_epoch(e->d_name) != epoch)
+            others[n++] = env_epoch(e->d_name);
+    closedir(d);
+    for (size_t i = 0; rc == 0 && i < n; i++)
+        rc = current_remove_env(dir, others[i]);
+    for (size_t i = 0; rc == 0 && i < sizeof(files) / sizeof(files[0]); i++) {
+        rc = join_path(path, dir, files[i]);
+        if (rc == 0 && unlink(path) < 0 && errno != ENOENT)
+            rc = -errno;
+    }
+    return rc;
+}
+
 /* ---- RUN ---- */
 
 /* Names the file as well: a copy that was made while a node ran is not what that node's memory held. */
@@ -180,15 +220,17 @@ static void synced_text(char *text, uint64_t epoch)
     snprintf(text, TEXT_BYTES, "env.%" PRIu64 " synced\n", epoch);
 }
 
-int mark_write(const char *dir, uint64_t epoch, bool running)
+int mark_write(const char *dir, uint64_t epoch, enum mark mark)
 {
     char text[TEXT_BYTES];
     int rc = 0;
 
-    if (running)
+    if (mark == MARK_RUNNING)
         rc = running_text(text, dir, epoch);
-    else
+    else if (mark == MARK_SYNCED)
         synced_text(text, epoch);
+    else
+        snprintf(text, TEXT_BYTES, "env.%" PRIu64 " syncing\n", epoch);
     return rc == 0 ? replace_text(dir, "RUN", text) : rc;
 }
 

@@ -5,6 +5,7 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 
+#include "store/checkpoint_file.h"
 #include "store/current.h"
 
 #define FIRST_INODE 2 /* 1 is the root's */
@@ -50,7 +51,7 @@ static int open_env(struct store *s, const char *dir, const struct store_options
     if (rc == 0)
         rc = err_from_mdb(mdb_env_create(&s->env));
     if (rc == 0)
-        rc = err_from_mdb(mdb_env_set_maxdbs(s->env, 32));
+        rc = err_from_mdb(mdb_env_set_maxdbs(s->env, STORE_MAX_TABLES));
     if (rc == 0)
         rc = err_from_mdb(mdb_env_set_maxreaders(s->env, STORE_MAX_READERS));
     /* A reader takes the writer's size from the file unless told otherwise. */
@@ -112,8 +113,9 @@ static int format_check(struct store *s, MDB_txn *txn, uint64_t cluster_id)
     s->env_id = reader_u64(&r);
     s->cluster_id = reader_u64(&r);
     epoch = reader_u64(&r);
-    if (reader_status(&r) < 0 || format == 0 || epoch != s->epoch)
+    if (reader_status(&r) < 0 || format == 0 || (s->epoch != 0 && epoch != s->epoch))
         return -EUCLEAN;
+    s->epoch = epoch;
     return cluster_id != 0 && s->cluster_id != cluster_id ? -EXDEV : 0;
 }
 
@@ -190,36 +192,78 @@ static int open_current(struct store *s, const char *dir, const struct store_opt
     return rc == 0 ? tables_open(s, options->cluster_id) : rc;
 }
 
-/* The writer's environment: the current one if it can be trusted, else a new one, which the log fills again. */
+/* In place of one that cannot be trusted: the next epoch, from the newest checkpoint, or empty when the log has all. */
+static int open_again(struct store *s, const char *dir, uint64_t epoch, const struct store_options *options)
+{
+    const uint64_t at_least = options->log_first > 1 ? options->log_first - 1 : 0;
+    int rc = checkpoint_recover(dir, options->cluster_id, at_least, epoch);
+
+    s->origin = STORE_FROM_CHECKPOINT;
+    if (rc == 0) {
+        rc = current_write(dir, epoch);
+        s->epoch = epoch;
+        return rc == 0 ? open_current(s, dir, options) : rc;
+    }
+    if (rc != -ENOENT && rc != -EUCLEAN)
+        return rc;
+    s->origin = STORE_FROM_LOG;
+    return at_least == 0 ? create_env(s, dir, epoch, options) : -ENODATA;
+}
+
+/* The directory has a store: the environment of that epoch if it can be trusted, else a new one. */
+static int open_there(struct store *s, const char *dir, uint64_t epoch, bool marks, const struct store_options *options)
+{
+    const bool has_log = (s->flags & (STORE_UNSYNCED | STORE_NOSYNC)) != 0;
+    bool trusted = true;
+    int rc = marks ? mark_is_trusted(dir, epoch, &trusted) : 0;
+
+    if (rc < 0)
+        return rc;
+    s->epoch = epoch;
+    if (trusted) {
+        rc = open_current(s, dir, options);
+        if (rc == 0 && marks && (s->flags & STORE_UNSYNCED) == 0)
+            rc = err_from_mdb(mdb_env_sync(s->env, 1)); /* what a run without syncs may have left to be written */
+        if (rc != -EUCLEAN || !has_log)
+            return rc;
+        mdb_env_close(s->env); /* damaged, or not there at all */
+        s->env = NULL;
+    }
+    return open_again(s, dir, epoch + 1, options);
+}
+
+/* Nothing is named. What a checkpoint or a trimmed log says was here all the same is not begun anew. */
+static int open_first(struct store *s, const char *dir, const struct store_options *options)
+{
+    struct checkpoint_info *latest = malloc(sizeof(*latest));
+    int rc = latest == NULL ? -ENOMEM : checkpoint_latest(dir, latest);
+    uint64_t epoch = rc == 0 ? latest->epoch + 1 : 1;
+
+    free(latest);
+    if (rc == 0 || (rc == -ENOENT && options->log_first > 1))
+        return open_again(s, dir, epoch, options);
+    s->origin = STORE_NEW;
+    return rc == -ENOENT ? create_env(s, dir, epoch, options) : rc;
+}
+
 static int open_writer(struct store *s, const char *dir, const struct store_options *options)
 {
     const bool marks = (s->flags & STORE_NOSYNC) == 0; /* a simulated machine has no boots */
-    uint64_t old;
-    bool trusted = true;
+    uint64_t epoch;
     int rc, dead;
 
     rc = current_make_directory(dir);
     if (rc < 0)
         return rc;
-    rc = current_read(dir, &old);
-    if (rc == -ENOENT) {
-        rc = create_env(s, dir, 1, options);
-    } else if (rc == 0) {
-        if (marks)
-            rc = mark_is_trusted(dir, old, &trusted);
-        if (rc == 0 && old > 1)
-            rc = current_remove_env(dir, old - 1); /* a change of epoch did not come to its end */
-        if (rc < 0)
-            return rc;
-        s->epoch = old;
-        rc = trusted ? open_current(s, dir, options) : create_env(s, dir, old + 1, options);
-        if (rc == 0 && !trusted)
-            rc = current_remove_env(dir, old);
-        if (rc == 0 && trusted && marks && (s->flags & STORE_UNSYNCED) == 0)
-            rc = err_from_mdb(mdb_env_sync(s->env, 1)); /* what a run without syncs may have left to be written */
-    }
+    rc = current_read(dir, &epoch);
+    if (rc == -ENOENT)
+        rc = open_first(s, dir, options);
+    else if (rc == 0)
+        rc = open_there(s, dir, epoch, marks, options);
     if (rc == 0 && marks)
-        rc = mark_write(dir, s->epoch, (s->flags & STORE_UNSYNCED) != 0);
+        rc = mark_write(dir, s->epoch, (s->flags & STORE_UNSYNCED) != 0 ? MARK_RUNNING : MARK_SYNCED);
+    if (rc == 0)
+        rc = current_remove_others(dir, s->epoch);
     if (rc < 0)
         return rc;
     s->marked = marks && (s->flags & STORE_UNSYNCED) != 0;
@@ -254,14 +298,25 @@ int store_open(const char *dir, const struct store_options *options, struct stor
     return 0;
 }
 
+/* Written and synced in full: then the next start need not ask whether the machine went down meanwhile. After a failed
+ * commit the mark stays, after a failed sync it says that the environment is not to be trusted. Nothing of that when
+ * another one has taken its place. */
+static void leave_synced(struct store *s)
+{
+    uint64_t current;
+
+    if (s->failed || current_read(s->dir, &current) < 0 || current != s->epoch)
+        return;
+    if (mark_write(s->dir, s->epoch, MARK_SYNCING) == 0 && mdb_env_sync(s->env, 1) == 0)
+        (void)mark_write(s->dir, s->epoch, MARK_SYNCED);
+}
+
 void store_close(struct store *s)
 {
     if (s == NULL)
         return;
-    /* Written and synced in full: then the next start need not ask whether the machine went down meanwhile. After
-     * any failure the mark stays, and says that it may have. */
-    if (s->marked && !s->failed && mdb_env_sync(s->env, 1) == 0)
-        (void)mark_write(s->dir, s->epoch, false);
+    if (s->marked)
+        leave_synced(s);
     if (s->env != NULL)
         mdb_env_close(s->env);
     free(s->session_uses);
@@ -272,6 +327,33 @@ void store_close(struct store *s)
 uint64_t store_epoch(const struct store *s)
 {
     return s->epoch;
+}
+
+enum store_origin store_origin(const struct store *s)
+{
+    return s->origin;
+}
+
+int store_open_image(const char *path, struct store **ret_store)
+{
+    struct store *s = calloc(1, sizeof(*s));
+    int rc;
+
+    if (s == NULL)
+        return -ENOMEM;
+    rc = err_from_mdb(mdb_env_create(&s->env));
+    if (rc == 0)
+        rc = err_from_mdb(mdb_env_set_maxdbs(s->env, STORE_MAX_TABLES));
+    if (rc == 0)
+        rc = err_from_mdb(mdb_env_open(s->env, path, MDB_NOSUBDIR | MDB_RDONLY | MDB_NOLOCK | MDB_NOTLS, 0));
+    if (rc == 0)
+        rc = tables_open(s, 0);
+    if (rc < 0) {
+        store_close(s);
+        return rc;
+    }
+    *ret_store = s;
+    return 0;
 }
 
 /* ---- snapshots ---- */

@@ -9,6 +9,7 @@
 #define STORE_ENV_H
 
 #include <lmdb.h>
+#include <stdatomic.h>
 
 #include "base/bytes.h"
 #include "store/store.h"
@@ -16,6 +17,7 @@
 
 #define STORE_FORMAT 1                 /* of everything in the environment; docs/disk.md */
 #define STORE_MAP_BYTES (16ull << 30)  /* address space by default */
+#define STORE_MAX_TABLES 32
 #define STORE_MAX_READERS 1024         /* slots of lock.mdb: read transactions of all processes */
 #define STORE_COMPACT_BATCH_ROWS 256   /* of the log that each batch takes through compaction */
 #define STORE_READER_CHECK_BATCHES 64  /* the writer clears slots of dead processes once in so many batches */
@@ -42,6 +44,8 @@ struct store {
     char *dir;
     unsigned flags;
     bool marked; /* as running without syncs */
+    enum store_origin origin;
+    atomic_bool checkpoint_canceled;
     uint64_t epoch, cluster_id, env_id;
     /* tables; meta rows stand in the environment's main database */
     MDB_dbi main, keys, gone, dirs, layers, log, sessions;
@@ -75,6 +79,11 @@ int snap_keep(const struct snap *p, struct slice s, struct arena *arena, struct 
 
 int state_load(MDB_txn *txn, MDB_dbi main_dbi, struct state *ret_state);
 int state_save(MDB_txn *txn, MDB_dbi main_dbi, const struct state *state);
+
+/* The row "begun": how the environment began, if not empty. */
+enum env_begun { ENV_BEGUN_INSTALLED = 1, ENV_BEGUN_RESTORED = 2 };
+int begun_get(MDB_txn *txn, MDB_dbi main_dbi, struct store_meta *meta);
+int begun_put(MDB_txn *txn, MDB_dbi main_dbi, enum env_begun how, uint64_t index, uint64_t term);
 
 /* Meta rows by name: CRC, then bytes. -ENOENT. */
 int meta_row_get(MDB_txn *txn, MDB_dbi main_dbi, const char *name, struct slice *ret_body);

@@ -87,3 +87,32 @@ int state_save(MDB_txn *txn, MDB_dbi main_dbi, const struct state *state)
         put_le64(body + i * 8, fields[i]);
     return meta_row_put(txn, main_dbi, "state", slice_make(body, sizeof(body)));
 }
+
+int begun_put(MDB_txn *txn, MDB_dbi main_dbi, enum env_begun how, uint64_t index, uint64_t term)
+{
+    uint8_t body[24];
+
+    put_le64(body, (uint64_t)how);
+    put_le64(body + 8, index);
+    put_le64(body + 16, term);
+    return meta_row_put(txn, main_dbi, "begun", slice_make(body, sizeof(body)));
+}
+
+int begun_get(MDB_txn *txn, MDB_dbi main_dbi, struct store_meta *meta)
+{
+    struct slice body;
+    struct reader r;
+    uint64_t how;
+    int rc = meta_row_get(txn, main_dbi, "begun", &body);
+
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    r = reader_make(body);
+    how = reader_u64(&r);
+    meta->begun_index = reader_u64(&r);
+    meta->begun_term = reader_u64(&r);
+    if (reader_status(&r) < 0 || how < ENV_BEGUN_INSTALLED || how > ENV_BEGUN_RESTORED)
+        return -EUCLEAN;
+    meta->restored = how == ENV_BEGUN_RESTORED && meta->applied_index == meta->begun_index;
+    return 0;
+}

@@ -96,6 +96,8 @@ int store_read_meta(struct store_read *r, struct store_meta *ret_meta)
         rc = meta_row_get(r->snap.txn, s->main, "membership", &meta.membership);
         rc = rc == -ENOENT ? 0 : rc;
     }
+    if (rc == 0)
+        rc = begun_get(r->snap.txn, s->main, &meta);
     if (rc < 0)
         return rc;
     meta.db_bytes = (info.me_last_pgno + 1) * (uint64_t)stat.ms_psize;

@@ -27,8 +27,8 @@ enum store_flags {
     STORE_WRITER = 1, /* the node: creates what is missing, may begin batches */
     STORE_NOSYNC = 2, /* batches are not synced (simulation) */
     /* Batches are not synced, and a mark in dir says so: after a crash of the machine (not of the process) the
-     * environment cannot be trusted, and store_open() begins an empty one of the next epoch. For a node whose log holds
-     * every entry from the first on. store_close() syncs and clears the mark. */
+     * environment cannot be trusted, and store_open() begins one of the next epoch, from the newest checkpoint that the
+     * log reaches back to (store/checkpoint.h), or an empty one. store_close() syncs and clears the mark. */
     STORE_UNSYNCED = 4,
 };
 
@@ -36,14 +36,27 @@ struct store_options {
     unsigned flags;       /* enum store_flags */
     size_t map_bytes;     /* 0: the default, 16 GiB of address space; not memory, not disk */
     uint64_t cluster_id;  /* writer: kept at creation, compared at open (-EXDEV if another's); reader: 0 */
+    uint64_t log_first;   /* writer: the first entry that the log can apply again; 0 or 1: all */
+};
+
+/* Where a writer's environment came from. */
+enum store_origin {
+    STORE_KEPT,            /* it was there and can be trusted */
+    STORE_NEW,
+    STORE_FROM_CHECKPOINT, /* it was not to be trusted, and has been made again */
+    STORE_FROM_LOG,        /* the same, without a checkpoint: it is empty, and the log fills it */
 };
 
 /* Opens the environment of the current epoch under dir (dir/CURRENT names env.<epoch>/; see
  * docs/disk.md). A writer creates both. -ENOENT: a reader found none yet. -EPROTONOSUPPORT: a newer
- * format. -EXDEV: another cluster's. */
+ * format. -EXDEV: another cluster's. -ENODATA: it cannot be trusted, and neither a whole checkpoint nor the log's begin
+ * (log_first) is there to make it again; nothing was changed. */
 int store_open(const char *dir, const struct store_options *options, struct store **ret_store);
 void store_close(struct store *s); /* NULL is fine */
 uint64_t store_epoch(const struct store *s);
+enum store_origin store_origin(const struct store *s);
+/* A checkpoint file, or any file of an environment that nobody writes, to read where it is. */
+int store_open_image(const char *path, struct store **ret_store);
 
 /* ---- the writer ---- */
 
@@ -99,6 +112,8 @@ struct store_meta {
     uint64_t logical_bytes;   /* what the quota limits: the same on all nodes at the same applied index */
     uint32_t cluster_version; /* as APPLY_VERSION; 0: never set, which is 0.1 */
     struct rev removal;       /* a compaction under way has removed what is before this row; main > compacted: it is done */
+    uint64_t begun_index, begun_term; /* of the checkpoint that this environment was made from; 0: none */
+    bool restored;                    /* from a backup, as a new cluster, and no entry applied since */
 };
 
 /* A snapshot of everything at one moment. Keep it short: it pins pages. */

@@ -1,0 +1,145 @@
+/* From a checkpoint to an environment: at a writer's start, or when a node takes over another state. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "store/checkpoint_file.h"
+#include "store/current.h"
+#include "store/env.h"
+
+/* ---- the copy's own rows ---- */
+
+static int identify(MDB_txn *txn, const struct checkpoint_info *info, uint64_t epoch)
+{
+    uint8_t body[32];
+    uint64_t id;
+    MDB_dbi main_dbi;
+    int rc = err_from_mdb(mdb_dbi_open(txn, NULL, 0, &main_dbi));
+
+    if (rc == 0 && getrandom(&id, sizeof(id), 0) != sizeof(id))
+        rc = -EIO;
+    if (rc < 0)
+        return rc;
+    put_le64(body, STORE_FORMAT);
+    put_le64(body + 8, id);
+    put_le64(body + 16, info->cluster_id);
+    put_le64(body + 24, epoch);
+    rc = meta_row_put(txn, main_dbi, "format", slice_make(body, sizeof(body)));
+    return rc == 0 ? begun_put(txn, main_dbi, ENV_BEGUN_INSTALLED, info->applied_index, info->applied_term) : rc;
+}
+
+/* The same rows in another file are another environment. */
+static int make_own(const char *path, const struct checkpoint_info *info, uint64_t epoch)
+{
+    MDB_env *env = NULL;
+    MDB_txn *txn;
+    int rc = err_from_mdb(mdb_env_create(&env));
+
+    if (rc < 0)
+        return rc;
+    /* Nobody else knows of it: no locks. */
+    rc = err_from_mdb(mdb_env_open(env, path, MDB_NOSUBDIR | MDB_NOLOCK | MDB_NORDAHEAD, 0660));
+    if (rc == 0)
+        rc = err_from_mdb(mdb_txn_begin(env, NULL, 0, &txn));
+    if (rc == 0) {
+        rc = identify(txn, info, epoch);
+        if (rc < 0)
+            mdb_txn_abort(txn);
+        else
+            rc = err_from_mdb(mdb_txn_commit(txn));
+    }
+    if (rc == 0)
+        rc = err_from_mdb(mdb_env_sync(env, 1));
+    mdb_env_close(env);
+    return rc;
+}
+
+static int fill(const char *dir, const char *env_path, const char *from, uint64_t cluster_id, uint64_t epoch)
+{
+    struct checkpoint_info info;
+    char path[CURRENT_PATH_BYTES];
+    struct sink sink;
+    int rc = checkpoint_read_info(from, &info);
+
+    if (rc == 0 && cluster_id != 0 && info.cluster_id != cluster_id)
+        rc = -EXDEV;
+    if (rc == 0)
+        rc = checkpoint_room(dir, info.image_bytes);
+    if (rc < 0)
+        return rc;
+    if ((size_t)snprintf(path, sizeof(path), "%s/data.mdb", env_path) >= sizeof(path))
+        return -ENAMETOOLONG;
+    rc = sink_open(&sink, path);
+    if (rc < 0)
+        return rc;
+    rc = checkpoint_copy_image(from, &sink, &info);
+    if (rc == 0)
+        rc = sink_finish(&sink);
+    if (rc < 0) {
+        sink_discard(&sink, path);
+        return rc;
+    }
+    rc = make_own(path, &info, epoch);
+    return rc == 0 ? current_sync_directory(env_path) : rc;
+}
+
+int checkpoint_make_env(const char *dir, const char *path, uint64_t cluster_id, uint64_t epoch)
+{
+    char env[CURRENT_PATH_BYTES];
+    int rc = current_env_path(env, dir, epoch);
+
+    if (rc == 0)
+        rc = current_remove_env(dir, epoch); /* left by one that did not end: nobody has seen it */
+    if (rc < 0)
+        return rc;
+    if (mkdir(env, 0770) < 0)
+        return -errno;
+    rc = fill(dir, env, path, cluster_id, epoch);
+    if (rc < 0)
+        (void)current_remove_env(dir, epoch); /* or the next one does it */
+    return rc;
+}
+
+int checkpoint_install(const char *dir, const char *path, uint64_t cluster_id, uint64_t *ret_epoch)
+{
+    uint64_t epoch;
+    int rc = current_read(dir, &epoch);
+
+    if (rc == -ENOENT) {
+        epoch = 0;
+        rc = 0;
+    }
+    if (rc == 0)
+        rc = checkpoint_make_env(dir, path, cluster_id, epoch + 1);
+    if (rc < 0)
+        return rc;
+    /* The mark first: between the two neither environment is trusted, and a start recovers from the newest checkpoint. */
+    rc = mark_write(dir, epoch + 1, MARK_SYNCED);
+    if (rc == 0)
+        rc = current_write(dir, epoch + 1);
+    if (rc == 0)
+        *ret_epoch = epoch + 1;
+    return rc;
+}
+
+int checkpoint_recover(const char *dir, uint64_t cluster_id, uint64_t at_least, uint64_t epoch)
+{
+    struct checkpoint_info *infos = calloc(CHECKPOINT_MAX, sizeof(*infos));
+    size_t n = 0, bad = 0;
+    int rc;
+
+    if (infos == NULL)
+        return -ENOMEM;
+    rc = checkpoint_list(dir, infos, CHECKPOINT_MAX, &n, &bad);
+    if (rc == 0)
+        rc = n + bad == 0 ? -ENOENT : -EUCLEAN;
+    for (size_t i = 0; rc == -EUCLEAN && i < n && infos[i].applied_index >= at_least; i++)
+        rc = checkpoint_make_env(dir, infos[i].path, cluster_id, epoch);
+    free(infos);
+    return rc;
+}
