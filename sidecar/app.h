@@ -27,8 +27,12 @@ struct app {
     struct feed *feed;
     size_t pending_bytes; /* of requests at the node */
     uint64_t ranges_in_workers;
+    struct list turns_woken, observers_woken; /* turn.h, election.c: to be looked at in this turn of the loop */
+    unsigned turns;                           /* that wait */
+    size_t beats;                             /* requests of LeaseKeepAlive that are not answered */
     struct list health_watches;
     int serving; /* what they were told last */
+    bool learner; /* this member does not vote: it answers serializable reads and Status alone */
     bool stopping;
 };
 
@@ -39,19 +43,22 @@ static inline struct app *app_of(const struct grpc_call *call)
 
 /* The tables of the services; NULL-terminated. */
 extern const struct grpc_method *const services_methods[];
-extern const struct grpc_method kv_range, kv_put, kv_delete_range, kv_txn, kv_compact;
+extern const struct grpc_method kv_range, kv_range_stream, kv_put, kv_delete_range, kv_txn, kv_compact;
 extern const struct grpc_method watch_watch;
 extern const struct grpc_method maintenance_status, maintenance_alarm;
 extern const struct grpc_method cluster_member_list;
+extern const struct grpc_method lease_grant, lease_revoke, lease_keep_alive, lease_time_to_live, lease_leases;
+extern const struct grpc_method lock_lock, lock_unlock;
+extern const struct grpc_method election_campaign, election_proclaim, election_leader, election_observe, election_resign;
 extern const struct grpc_method health_check, health_watch;
+
+/* election.c: those who observe and to whom something has happened. */
+void observers_run(struct app *app);
 
 /* Tells those who watch the health of a change, if there is one. */
 void health_turn(struct app *app);
 
 /* pages.c: plain HTTP. */
 void pages_answer(void *app, const struct http_request *request, struct http_reply *reply);
-
-/* Sends header and body as the one answer of a unary call, and ends it. */
-void answer_unary(struct app *app, struct grpc_call *call, int64_t revision, uint64_t term, struct slice body);
 
 #endif

@@ -1,7 +1,7 @@
 /* cluster.c - etcdserverpb.Cluster: MemberList. Who is a member and its peer URLs come from the node's status, the names
  * and client URLs from what each member has published in the store. */
 #include "proto/wire.h"
-#include "sidecar/app.h"
+#include "sidecar/ask.h"
 
 #include <errno.h>
 #include <jansson.h>

@@ -4,7 +4,7 @@
  * What can be long is read and encoded in a worker thread, so that the loop goes on; what turns out to be long is sent in
  * pieces (range_stream.h). */
 #include "proto/command.h"
-#include "sidecar/app.h"
+#include "sidecar/ask.h"
 #include "sidecar/range_stream.h"
 
 #include <errno.h>
@@ -19,7 +19,8 @@ struct kv_call {
     size_t pending_bytes;
     uint8_t *request; /* of a Range that waits: the bytes that op points into */
     struct op_range op;
-    struct range_stream *stream; /* once the answer has turned out to be long */
+    bool in_chunks;   /* RangeStream */
+    struct range_stream *stream; /* once the answer has turned out to be long, or is asked for in chunks */
     /* of the worker */
     uv_work_t work;
     bool working;
@@ -37,7 +38,7 @@ static struct kv_call *begin(struct grpc_call *call)
     struct kv_call *k = calloc(1, sizeof *k);
 
     if (k == NULL) {
-        grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+        ask_no_memory(call);
         return NULL;
     }
     k->call = call;
@@ -69,79 +70,7 @@ static void kv_end(struct grpc_call *call)
         kv_free(k);
 }
 
-void answer_unary(struct app *app, struct grpc_call *call, int64_t revision, uint64_t term, struct slice body)
-{
-    struct etcd_header header = node_line_header(app->line, revision);
-    struct bytes head;
-
-    if (term != 0)
-        header.raft_term = term;
-    bytes_init(&head);
-    etcd_header_encode(&header, &head);
-    if (bytes_status(&head) == 0) {
-        grpc_send_bytes(call, bytes_slice(&head), body);
-        grpc_finish(call, GRPC_OK, NULL);
-    } else {
-        grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
-    }
-    bytes_fini(&head);
-}
-
-/* The leader is asked for by metadata, or needed anyway. */
-static bool refused(struct grpc_call *call)
-{
-    struct app *app = app_of(call);
-
-    if (!node_line_ready(app->line)) {
-        grpc_finish_status(call, STATUS_TIMEOUT);
-        return true;
-    }
-    if (grpc_require_leader(call) && client_leader(node_line_client(app->line)) == 0) {
-        grpc_finish_status(call, STATUS_NO_LEADER);
-        return true;
-    }
-    return false;
-}
-
 /* ---- writes ---- */
-
-static void on_proposed(void *arg, const struct client_answer *answer)
-{
-    struct kv_call *k = arg;
-
-    k->ticket = 0;
-    if (answer->status != STATUS_OK)
-        grpc_finish_status(k->call, answer->status);
-    else
-        answer_unary(k->app, k->call, answer->revision, answer->term, answer->body);
-}
-
-static void propose(struct grpc_call *call, uint16_t kind, struct slice message)
-{
-    struct app *app = app_of(call);
-    struct kv_call *k;
-
-    if (message.len > REQUEST_MAX_BYTES) {
-        grpc_finish_status(call, STATUS_TOO_LARGE);
-        return;
-    }
-    if (app->pending_bytes + message.len > SERVER_PENDING_MAX_BYTES) {
-        grpc_finish_status(call, STATUS_TOO_MANY_REQUESTS);
-        return;
-    }
-    k = begin(call);
-    if (k == NULL)
-        return;
-    k->ticket = client_propose_raw(node_line_client(app->line), kind, slice_make(NULL, 0), message, 0,
-                                   node_line_deadline_ms(app->line), on_proposed, k);
-    if (k->ticket < 0) {
-        grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
-        return;
-    }
-    k->pending_bytes = message.len;
-    app->pending_bytes += message.len;
-    node_line_touch(app->line);
-}
 
 /* Checks as etcd does, before anything is sent; cmd's body has been decoded. */
 static void check_and_propose(struct grpc_call *call, int decoded, struct command *cmd, struct slice message)
@@ -152,21 +81,21 @@ static void check_and_propose(struct grpc_call *call, int decoded, struct comman
         if (decoded == -E2BIG)
             grpc_finish_status(call, STATUS_TOO_MANY_OPS);
         else
-            grpc_finish(call, GRPC_INTERNAL, "grpc: error unmarshalling request");
+            ask_malformed(call);
         return;
     }
     status = command_check(cmd);
     if (status != STATUS_OK)
         grpc_finish_status(call, status);
     else
-        propose(call, cmd->kind, message);
+        ask_propose_and_answer(call, cmd->kind, message);
 }
 
 static void put_message(struct grpc_call *call, struct slice message)
 {
     struct command cmd = {.kind = COMMAND_PUT};
 
-    if (!refused(call))
+    if (!ask_refused(call))
         check_and_propose(call, etcd_put_decode(message, &cmd.put), &cmd, message);
 }
 
@@ -174,7 +103,7 @@ static void delete_message(struct grpc_call *call, struct slice message)
 {
     struct command cmd = {.kind = COMMAND_DELETE_RANGE};
 
-    if (!refused(call))
+    if (!ask_refused(call))
         check_and_propose(call, etcd_delete_decode(message, &cmd.del), &cmd, message);
 }
 
@@ -183,7 +112,7 @@ static void txn_message(struct grpc_call *call, struct slice message)
     struct command cmd = {.kind = COMMAND_TXN};
     struct arena arena;
 
-    if (refused(call))
+    if (ask_refused(call))
         return;
     arena_init(&arena);
     check_and_propose(call, etcd_txn_decode(message, &arena, &cmd.txn), &cmd, message);
@@ -195,7 +124,7 @@ static void compact_message(struct grpc_call *call, struct slice message)
 {
     struct command cmd = {.kind = COMMAND_COMPACT};
 
-    if (!refused(call))
+    if (!ask_refused(call))
         check_and_propose(call, etcd_compact_decode(message, &cmd.compact.revision, &cmd.compact.physical), &cmd, message);
 }
 
@@ -238,19 +167,19 @@ static void send_range(struct kv_call *k)
     struct grpc_out *out;
 
     if (k->error == -ENOMEM) {
-        grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+        ask_no_memory(call);
     } else if (k->error < 0) {
         log_error(&k->app->log, "range: %s", strerror(-k->error));
         grpc_finish(call, GRPC_INTERNAL, "quorumfs: reading the store failed");
     } else if (k->status == STATUS_TOO_LARGE && range_stream_possible(&k->op)) {
-        if (range_stream_start(k->app, call, &k->op, &k->stream) < 0)
-            grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+        if (range_stream_start(k->app, call, &k->op, RANGE_IN_PIECES, &k->stream) < 0)
+            ask_no_memory(call);
     } else if (k->status == STATUS_TOO_LARGE) {
         grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "quorumfs: answer is too large, use a limit");
     } else if (k->status != STATUS_OK) {
         grpc_finish_status(call, k->status);
     } else if ((out = grpc_out_new(0, 1)) == NULL) {
-        grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+        ask_no_memory(call);
     } else {
         out->bodies[0] = k->answer;
         k->answer = NULL;
@@ -296,6 +225,11 @@ static bool is_short(const struct op_range *op)
 /* k->op points into bytes that live long enough for the way it takes: k->request for a worker. */
 static void run_range(struct kv_call *k)
 {
+    if (k->in_chunks) {
+        if (range_stream_start(k->app, k->call, &k->op, RANGE_IN_CHUNKS, &k->stream) < 0)
+            ask_no_memory(k->call);
+        return;
+    }
     k->header = node_line_header(k->app->line, 0);
     if (is_short(&k->op)) {
         struct store_read *r = node_line_read(k->app->line);
@@ -340,52 +274,101 @@ static void on_barrier(void *arg, uint16_t status, uint64_t epoch, int64_t revis
         run_range(k);
 }
 
-static void range_message(struct grpc_call *call, struct slice message)
+/* Copies the request and decodes it; what is wrong with it ends the call. */
+static bool take_request(struct kv_call *k, struct slice message)
 {
-    struct app *app = app_of(call);
-    struct kv_call *k;
-
-    if (refused(call))
-        return;
-    k = begin(call);
-    if (k == NULL)
-        return;
     k->request = malloc(message.len + 1);
     if (k->request == NULL) {
-        grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
-        return;
+        ask_no_memory(k->call);
+        return false;
     }
     if (message.len > 0)
         memcpy(k->request, message.data, message.len);
     if (etcd_range_decode(slice_make(k->request, message.len), &k->op) < 0) {
-        grpc_finish(call, GRPC_INTERNAL, "grpc: error unmarshalling request");
-        return;
+        ask_malformed(k->call);
+        return false;
     }
     if (k->op.key.len == 0) {
-        grpc_finish_status(call, STATUS_EMPTY_KEY);
-        return;
+        grpc_finish_status(k->call, STATUS_EMPTY_KEY);
+        return false;
     }
     if ((unsigned)k->op.sort_order > SORT_DESCEND || (unsigned)k->op.sort_target > SORT_BY_VALUE) {
-        grpc_finish_status(call, STATUS_INVALID_SORT);
-        return;
+        grpc_finish_status(k->call, STATUS_INVALID_SORT);
+        return false;
     }
+    return true;
+}
+
+static void start_range(struct kv_call *k)
+{
+    struct app *app = k->app;
+
     if (k->op.serializable) {
         run_range(k);
         return;
     }
+    if (app->learner) {
+        grpc_finish_status(k->call, STATUS_NOT_SUPPORTED_FOR_LEARNER);
+        return;
+    }
     k->ticket = client_barrier(node_line_client(app->line), node_line_deadline_ms(app->line), on_barrier, k);
     if (k->ticket < 0)
-        grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+        ask_no_memory(k->call);
     node_line_touch(app->line);
+}
+
+static void range_message(struct grpc_call *call, struct slice message)
+{
+    struct kv_call *k = ask_refused_even_of_learners(call) ? NULL : begin(call);
+
+    if (k != NULL && take_request(k, message))
+        start_range(k);
+}
+
+/* RangeStream, as etcd 3.7 has it: the default order alone, and no filters. */
+static void range_stream_message(struct grpc_call *call, struct slice message)
+{
+    struct kv_call *k;
+
+    if (grpc_state(call) != NULL) {
+        grpc_finish(call, GRPC_INTERNAL, "a call of RangeStream has one request");
+        return;
+    }
+    k = ask_refused_even_of_learners(call) ? NULL : begin(call);
+    if (k == NULL || !take_request(k, message))
+        return;
+    k->in_chunks = true;
+    if (k->op.sort_order != SORT_NONE && (k->op.sort_order != SORT_ASCEND || k->op.sort_target != SORT_BY_KEY)) {
+        grpc_finish(call, GRPC_UNIMPLEMENTED, "RangeStream does not support custom sort orders");
+    } else if (k->op.min_mod_revision != 0 || k->op.max_mod_revision != 0 || k->op.min_create_revision != 0 ||
+               k->op.max_create_revision != 0) {
+        grpc_finish(call, GRPC_UNIMPLEMENTED, "RangeStream does not support revision filters");
+    } else {
+        k->op.sort_order = SORT_NONE;
+        k->op.sort_target = SORT_BY_KEY;
+        start_range(k);
+    }
+}
+
+static void range_stream_half_close(struct grpc_call *call)
+{
+    if (grpc_state(call) == NULL)
+        grpc_finish(call, GRPC_INTERNAL, "a call of RangeStream has one request");
 }
 
 const struct grpc_method kv_range = {
     .path = "/etcdserverpb.KV/Range", .kind = GRPC_UNARY, .message = range_message, .drained = range_drained, .end = kv_end};
+const struct grpc_method kv_range_stream = {.path = "/etcdserverpb.KV/RangeStream",
+                                            .kind = GRPC_STREAM,
+                                            .message = range_stream_message,
+                                            .half_close = range_stream_half_close,
+                                            .drained = range_drained,
+                                            .end = kv_end};
 const struct grpc_method kv_put = {
-    .path = "/etcdserverpb.KV/Put", .kind = GRPC_UNARY, .message = put_message, .end = kv_end};
+    .path = "/etcdserverpb.KV/Put", .kind = GRPC_UNARY, .message = put_message, .end = ask_end};
 const struct grpc_method kv_delete_range = {
-    .path = "/etcdserverpb.KV/DeleteRange", .kind = GRPC_UNARY, .message = delete_message, .end = kv_end};
+    .path = "/etcdserverpb.KV/DeleteRange", .kind = GRPC_UNARY, .message = delete_message, .end = ask_end};
 const struct grpc_method kv_txn = {
-    .path = "/etcdserverpb.KV/Txn", .kind = GRPC_UNARY, .message = txn_message, .end = kv_end};
+    .path = "/etcdserverpb.KV/Txn", .kind = GRPC_UNARY, .message = txn_message, .end = ask_end};
 const struct grpc_method kv_compact = {
-    .path = "/etcdserverpb.KV/Compact", .kind = GRPC_UNARY, .message = compact_message, .end = kv_end};
+    .path = "/etcdserverpb.KV/Compact", .kind = GRPC_UNARY, .message = compact_message, .end = ask_end};

@@ -70,6 +70,17 @@
 
 #define DRAIN_GRACE_MS 2000 /* from SIGTERM until streams that are still open are ended */
 
+/* Calls of Lock and Campaign that wait for their turn: past it "too many requests". */
+#define SERVER_TURNS_MAX 10000
+
+/* Requests of one LeaseKeepAlive: at the node at a time, and all that are not answered; past it the stream ends with "too
+ * many requests". */
+#define LEASE_STREAM_UNDER_WAY 1024
+#define LEASE_STREAM_QUEUE_MAX 100000
+#define SERVER_BEATS_MAX 500000 /* of all streams: the same */
+/* Keys in LeaseTimeToLive's answer, leases in LeaseLeases': past it ResourceExhausted. */
+#define LEASE_KEYS_MAX_BYTES (64u * 1024 * 1024)
+
 /* A turn of the watch feed, then other work runs. */
 #define FEED_TURN_EVENTS 2000
 #define FEED_SLICE_ROWS 1000

@@ -1,6 +1,6 @@
 /* maintenance.c - etcdserverpb.Maintenance: Status, and Alarm as far as `etcdctl endpoint health` asks for it. */
 #include "proto/wire.h"
-#include "sidecar/app.h"
+#include "sidecar/ask.h"
 
 #include <errno.h>
 #include <jansson.h>

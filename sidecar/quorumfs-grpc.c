@@ -7,6 +7,7 @@
 #include "sidecar/app.h"
 #include "sidecar/listen.h"
 #include "sidecar/options.h"
+#include "sidecar/turn.h"
 #include "sidecar/watch.h"
 
 #include <errno.h>
@@ -128,6 +129,8 @@ static void on_turn(void *ctx)
 
     if (app->line == NULL)
         return;
+    turns_run(app);
+    observers_run(app);
     health_turn(app);
     node_line_turn(app->line);
 }
@@ -151,6 +154,8 @@ static int start(struct program *p)
 
     app->loop = &p->loop;
     list_init(&app->health_watches);
+    list_init(&app->turns_woken);
+    list_init(&app->observers_woken);
     rc = grpc_server_new(&p->loop, &config, &app->grpc);
     if (rc == 0)
         rc = feed_new(app, p->options.progress_interval_ms, &app->feed);

@@ -19,6 +19,7 @@ struct range_stream {
     uint8_t *end;           /* of op.range_end */
     struct bytes from, key; /* of the job under way; where the next one goes on */
     struct etcd_header header;
+    bool chunks; /* RangeStream: every piece is a message, and nothing is measured */
     bool measuring, began, stopped, at_end, more;
     int64_t left;           /* kvs of the limit; INT64_MAX without one */
     int64_t count;          /* of the whole range */
@@ -72,6 +73,14 @@ static size_t head_len(size_t len)
     return o.n;
 }
 
+/* Whether there can be keys from s->key on. */
+static bool range_goes_on(const struct range_stream *s)
+{
+    bool to_infinity = s->op.range_end.len == 1 && s->op.range_end.data[0] == 0;
+
+    return to_infinity || slice_cmp(bytes_slice(&s->key), s->op.range_end) < 0;
+}
+
 static int on_kv(void *ctx, const struct kv *kv)
 {
     struct range_stream *s = ctx;
@@ -84,6 +93,7 @@ static int on_kv(void *ctx, const struct kv *kv)
     if (bytes_status(&s->scratch) < 0 || bytes_status(&s->key) < 0)
         return -ENOMEM;
     s->left--;
+    s->count += s->chunks;
     if (s->measuring) {
         s->total += head_len(s->scratch.len) + s->scratch.len;
         s->stopped = (s->left & 63) == 0 && now_ms() - s->started_ms > JOB_MS;
@@ -131,6 +141,45 @@ static int begin_measuring(struct range_stream *s, struct store_read *r)
     return rc;
 }
 
+/* The revision of all chunks; what is wrong with it the first read says. */
+static void begin_chunks(struct range_stream *s, struct store_read *r)
+{
+    s->header.revision = store_read_revision(r);
+    if (s->op.revision <= 0)
+        s->op.revision = s->header.revision;
+}
+
+/* How many keys of the range there are from s->key on. */
+static int count_from_key(struct range_stream *s, struct store_read *r, int64_t *ret_count)
+{
+    struct op_range op = s->op;
+    struct range_result result;
+    struct arena arena;
+    int rc;
+
+    op.key = bytes_slice(&s->key);
+    op.count_only = true;
+    arena_init(&arena);
+    rc = store_range(r, &op, &arena, 0, &result, &s->status);
+    arena_fini(&arena);
+    if (rc == 0 && s->status == STATUS_OK)
+        *ret_count = result.count;
+    return rc;
+}
+
+/* The limit has been reached, or nothing but the count was asked for: what is behind is counted. */
+static int count_rest(struct range_stream *s, struct store_read *r)
+{
+    int64_t rest = 0;
+    int rc = 0;
+
+    if (s->op.count_only || (s->op.range_end.len != 0 && range_goes_on(s)))
+        rc = count_from_key(s, r, &rest);
+    s->count += rest;
+    s->more = rest > 0 && !s->op.count_only;
+    return rc;
+}
+
 /* The message's prefix and header, at the begin of the second pass. */
 static void begin_sending(struct range_stream *s)
 {
@@ -155,10 +204,15 @@ static int read_some(struct range_stream *s, struct store_read *r)
     s->op.key = bytes_slice(&s->from);
     s->op.limit = 0; /* left does it */
     s->stopped = false;
-    rc = store_range_each(r, &s->op, on_kv, s, &emitted, &s->status);
+    rc = s->left > 0 ? store_range_each(r, &s->op, on_kv, s, &emitted, &s->status) : 0;
     if (rc < 0 || s->status != STATUS_OK)
         return rc;
     s->at_end = !s->stopped || s->left == 0;
+    if (s->chunks && s->left == 0) {
+        rc = count_rest(s, r);
+        if (rc < 0 || s->status != STATUS_OK)
+            return rc;
+    }
     if (!s->measuring && s->at_end)
         append_tail(s, &s->piece);
     return bytes_status(&s->piece);
@@ -176,8 +230,11 @@ static void stream_work(uv_work_t *work)
         return;
     if (!s->began) {
         s->began = true;
-        s->rc = s->measuring ? begin_measuring(s, r) : 0;
-        if (!s->measuring)
+        if (s->chunks)
+            begin_chunks(s, r);
+        else if (s->measuring)
+            s->rc = begin_measuring(s, r);
+        else
             begin_sending(s);
     }
     if (s->rc == 0 && s->status == STATUS_OK)
@@ -230,6 +287,37 @@ static void send_piece(struct range_stream *s)
         grpc_want_drained(call, RANGE_QUEUE_BYTES);
 }
 
+/* One RangeStreamResponse: the kvs of the piece, and in the last one the header. */
+static void send_chunk(struct range_stream *s)
+{
+    struct bytes head, header;
+    uint8_t tag[16];
+    struct wire_out o = {tag, 0};
+
+    bytes_init(&head);
+    bytes_init(&header);
+    if (s->at_end)
+        etcd_header_encode(&s->header, &header);
+    wire_head(&o, 1, header.len + s->piece.len);
+    bytes_raw(&head, tag, o.n);
+    bytes_append(&head, bytes_slice(&header));
+    if (bytes_status(&header) < 0 || bytes_status(&head) < 0) {
+        grpc_finish(s->call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+    } else {
+        struct grpc_call *call = s->call;
+        bool last = s->at_end;
+
+        grpc_send_bytes(call, bytes_slice(&head), bytes_slice(&s->piece));
+        bytes_reset(&s->piece);
+        if (last)
+            grpc_finish(call, GRPC_OK, NULL);
+        else
+            grpc_want_drained(call, RANGE_QUEUE_BYTES);
+    }
+    bytes_fini(&header);
+    bytes_fini(&head);
+}
+
 static void stream_worked(uv_work_t *work, int status)
 {
     struct range_stream *s = work->data;
@@ -245,6 +333,8 @@ static void stream_worked(uv_work_t *work, int status)
         grpc_finish(s->call, GRPC_INTERNAL, "quorumfs: reading the store failed");
     } else if (s->status != STATUS_OK) {
         grpc_finish_status(s->call, s->status);
+    } else if (s->chunks) {
+        send_chunk(s);
     } else if (!s->measuring) {
         send_piece(s);
     } else if (s->at_end) {
@@ -266,7 +356,8 @@ static void start_job(struct range_stream *s)
     uv_queue_work(s->app->loop, &s->work, stream_work, stream_worked);
 }
 
-int range_stream_start(struct app *app, struct grpc_call *call, const struct op_range *op, struct range_stream **ret_stream)
+int range_stream_start(struct app *app, struct grpc_call *call, const struct op_range *op, enum range_stream_form form,
+                       struct range_stream **ret_stream)
 {
     struct range_stream *s = calloc(1, sizeof *s);
 
@@ -275,17 +366,19 @@ int range_stream_start(struct app *app, struct grpc_call *call, const struct op_
     s->app = app;
     s->call = call;
     s->op = *op;
-    s->left = s->measured_left = op->limit > 0 ? op->limit : INT64_MAX;
-    s->measuring = true;
+    s->left = s->measured_left = op->count_only ? 0 : op->limit > 0 ? op->limit : INT64_MAX;
+    s->chunks = form == RANGE_IN_CHUNKS;
+    s->measuring = !s->chunks;
     s->header = node_line_header(app->line, 0);
-    s->end = malloc(op->range_end.len);
+    s->end = malloc(op->range_end.len + 1);
     bytes_append(&s->key, op->key);
     bytes_append(&s->first_key, op->key);
     if (s->end == NULL || bytes_status(&s->key) < 0 || bytes_status(&s->first_key) < 0) {
         stream_free(s);
         return -ENOMEM;
     }
-    memcpy(s->end, op->range_end.data, op->range_end.len);
+    if (op->range_end.len > 0)
+        memcpy(s->end, op->range_end.data, op->range_end.len);
     s->op.range_end = slice_make(s->end, op->range_end.len);
     *ret_stream = s; /* before the job: that may end the call */
     start_job(s);

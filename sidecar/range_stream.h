@@ -1,4 +1,5 @@
-/* range_stream.h - a Range answer of any length in bounded memory: one message, measured first, then sent in pieces.
+/* range_stream.h - a Range answer of any length in bounded memory: one message, measured first, then sent in pieces; or
+ * RangeStream's messages, one for each piece.
  *
  * Process: quorumfs-grpc.
  * Thread:  the loop's; reading happens in workers, one job at a time.
@@ -17,8 +18,13 @@ struct range_stream;
 
 /* Whether op's order is the store's own, so that it can be read in pieces. */
 bool range_stream_possible(const struct op_range *op);
+enum range_stream_form {
+    RANGE_IN_PIECES, /* of one RangeResponse */
+    RANGE_IN_CHUNKS, /* RangeStreamResponses; header, more and count in the last one, as in etcd */
+};
 /* The call is answered and finished from here on. op's slices are copied. -ENOMEM: nothing was begun. */
-int range_stream_start(struct app *app, struct grpc_call *call, const struct op_range *op, struct range_stream **ret_stream);
+int range_stream_start(struct app *app, struct grpc_call *call, const struct op_range *op, enum range_stream_form form,
+                       struct range_stream **ret_stream);
 void range_stream_drained(struct range_stream *s);
 /* The call has ended; frees it, at once or when the job is done. */
 void range_stream_end(struct range_stream *s);

@@ -1,8 +1,38 @@
-/* services.c - the table of methods. What is not in it answers Unimplemented with its name; Lease, Auth, v3lock
- * and v3election have their place here when they come. */
+/* services.c - the table of methods. What is not in it answers Unimplemented with its name; Auth has its place here
+ * when it comes. */
 #include "sidecar/app.h"
 
 const struct grpc_method *const services_methods[] = {
-    &kv_range,           &kv_put,      &kv_delete_range, &kv_txn, &kv_compact, &watch_watch,
-    &maintenance_status, &maintenance_alarm, &cluster_member_list, &health_check, &health_watch, NULL,
+    /* KV */
+    &kv_range,
+    &kv_range_stream,
+    &kv_put,
+    &kv_delete_range,
+    &kv_txn,
+    &kv_compact,
+    /* Watch */
+    &watch_watch,
+    /* Lease */
+    &lease_grant,
+    &lease_revoke,
+    &lease_keep_alive,
+    &lease_time_to_live,
+    &lease_leases,
+    /* Cluster */
+    &cluster_member_list,
+    /* Maintenance */
+    &maintenance_status,
+    &maintenance_alarm,
+    /* v3lock, v3election */
+    &lock_lock,
+    &lock_unlock,
+    &election_campaign,
+    &election_proclaim,
+    &election_leader,
+    &election_observe,
+    &election_resign,
+    /* grpc.health.v1 */
+    &health_check,
+    &health_watch,
+    NULL,
 };

@@ -229,6 +229,49 @@ static const char *check_create(struct watch_stream *s, const struct create *c)
     return NULL;
 }
 
+static int64_t unused_id(struct watch_stream *s)
+{
+    while (watch_find(s, s->next_id) != NULL)
+        s->next_id++;
+    return s->next_id++;
+}
+
+/* revision: the newest, for a watch without a start. NULL without memory. */
+static struct watch *add_watch(struct watch_stream *s, const struct create *c, int64_t revision)
+{
+    struct feed *f = s->feed;
+    struct watch *w = calloc(1, sizeof *w);
+
+    if (w == NULL || watch_index_ref(&f->index, c->key, c->end, &w->group) < 0) {
+        free(w);
+        return NULL;
+    }
+    w->id = c->id;
+    if (ids_add(s, w) < 0) {
+        watch_index_unref(&f->index, w->group);
+        free(w);
+        return NULL;
+    }
+    w->stream = s;
+    w->next = c->start != 0 ? c->start : revision + 1;
+    w->filters = c->filters;
+    w->prev_kv = c->prev_kv;
+    w->fragment = c->fragment;
+    w->progress_notify = c->progress_notify;
+    s->n_progress_notify += c->progress_notify;
+    if (c->start > s->max_start)
+        s->max_start = c->start;
+    feed_place(f, w);
+    return w;
+}
+
+int watch_stream_add(struct watch_stream *s, struct slice key, struct slice end, int64_t start, uint8_t filters)
+{
+    struct create c = {.key = key, .end = end, .start = start, .id = unused_id(s), .filters = filters};
+
+    return add_watch(s, &c, 0) != NULL ? 0 : -ENOMEM;
+}
+
 static void create_watch(struct watch_stream *s, struct create *c)
 {
     struct feed *f = s->feed;
@@ -249,35 +292,13 @@ static void create_watch(struct watch_stream *s, struct create *c)
         refuse_create(s, revision, wrong);
         return;
     }
-    if (c->id == 0) {
-        while (watch_find(s, s->next_id) != NULL)
-            s->next_id++;
-        c->id = s->next_id++;
-    }
-    w = calloc(1, sizeof *w);
-    if (w == NULL || watch_index_ref(&f->index, c->key, c->end, &w->group) < 0) {
-        free(w);
+    if (c->id == 0)
+        c->id = unused_id(s);
+    w = add_watch(s, c, revision);
+    if (w == NULL)
         grpc_finish(s->call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
-        return;
-    }
-    w->id = c->id;
-    if (ids_add(s, w) < 0) {
-        watch_index_unref(&f->index, w->group);
-        free(w);
-        grpc_finish(s->call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
-        return;
-    }
-    w->stream = s;
-    w->next = c->start != 0 ? c->start : revision + 1;
-    w->filters = c->filters;
-    w->prev_kv = c->prev_kv;
-    w->fragment = c->fragment;
-    w->progress_notify = c->progress_notify;
-    s->n_progress_notify += c->progress_notify;
-    if (c->start > s->max_start)
-        s->max_start = c->start;
-    feed_place(f, w);
-    send_control(s, &(struct watch_head){.header = header_at(s, revision), .watch_id = c->id, .created = true});
+    else
+        send_control(s, &(struct watch_head){.header = header_at(s, revision), .watch_id = c->id, .created = true});
 }
 
 static void cancel_watch(struct watch_stream *s, int64_t id)
@@ -304,7 +325,10 @@ void watch_cancel_compacted(struct watch *w, int64_t compacted)
 
     s->feed->counters.compacted++;
     remove_watch(w);
-    send_control(s, &h);
+    if (s->sink != NULL)
+        s->sink->compacted(s->sink_ctx, compacted);
+    else
+        send_control(s, &h);
 }
 
 void watch_send_progress(struct watch_stream *s, int64_t id, int64_t revision)
@@ -330,6 +354,46 @@ static int64_t decode_cancel(struct slice in)
 
 /* ---- the method ---- */
 
+struct watch_stream *watch_stream_new(struct grpc_call *call, const struct watch_sink *sink, void *sink_ctx)
+{
+    struct feed *f = app_of(call)->feed;
+    struct watch_stream *s = calloc(1, sizeof *s);
+
+    if (s == NULL)
+        return NULL;
+    s->call = call;
+    s->feed = f;
+    s->sink = sink;
+    s->sink_ctx = sink_ctx;
+    list_init(&s->behind);
+    list_init(&s->progress_link);
+    list_push_back(&f->streams, &s->link);
+    f->counters.streams += sink == NULL;
+    return s;
+}
+
+void watch_stream_clear(struct watch_stream *s)
+{
+    for (size_t i = 0; i < s->ids_cap; i++)
+        if (s->ids[i] != NULL)
+            feed_remove(s->feed, s->ids[i]);
+    free(s->ids);
+    s->ids = NULL;
+    s->ids_cap = s->n_watches = 0;
+    s->n_progress_notify = 0;
+}
+
+void watch_stream_free(struct watch_stream *s)
+{
+    if (s == NULL)
+        return;
+    watch_stream_clear(s);
+    s->feed->counters.streams -= s->sink == NULL;
+    list_remove(&s->link);
+    list_remove(&s->progress_link);
+    free(s);
+}
+
 static void watch_start(struct grpc_call *call)
 {
     struct app *app = app_of(call);
@@ -343,18 +407,11 @@ static void watch_start(struct grpc_call *call)
         grpc_finish_status(call, STATUS_NO_LEADER);
         return;
     }
-    s = calloc(1, sizeof *s);
-    if (s == NULL) {
+    s = watch_stream_new(call, NULL, NULL);
+    if (s == NULL)
         grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
-        return;
-    }
-    s->call = call;
-    s->feed = app->feed;
-    list_init(&s->behind);
-    list_init(&s->progress_link);
-    list_push_back(&app->feed->streams, &s->link);
-    app->feed->counters.streams++;
-    grpc_set_state(call, s);
+    else
+        grpc_set_state(call, s);
 }
 
 static void watch_message(struct grpc_call *call, struct slice message)
@@ -407,18 +464,7 @@ static void watch_drained(struct grpc_call *call)
 
 static void watch_end(struct grpc_call *call)
 {
-    struct watch_stream *s = grpc_state(call);
-
-    if (s == NULL)
-        return;
-    for (size_t i = 0; i < s->ids_cap; i++)
-        if (s->ids[i] != NULL)
-            feed_remove(s->feed, s->ids[i]);
-    s->feed->counters.streams--;
-    list_remove(&s->link);
-    list_remove(&s->progress_link);
-    free(s->ids);
-    free(s);
+    watch_stream_free(grpc_state(call));
 }
 
 const struct grpc_method watch_watch = {.path = "/etcdserverpb.Watch/Watch",

@@ -55,9 +55,18 @@ struct watch {
     bool prev_kv, fragment, progress_notify, sent;
 };
 
+/* Where the events of a stream go that is not a client's of Watch: v3lock and v3election wait by it. Neither function may
+ * end the stream, its watches or its call: they note what came, and act in a later turn (app->wakes). */
+struct watch_sink {
+    void (*events)(void *ctx, int64_t revision, const struct slice_event *const *events, size_t n);
+    void (*compacted)(void *ctx, int64_t compacted); /* the watch is gone */
+};
+
 struct watch_stream {
     struct grpc_call *call;
     struct feed *feed;
+    const struct watch_sink *sink; /* NULL: the call is one of Watch */
+    void *sink_ctx;
     struct list link; /* feed's streams */
     struct list progress_link;
     struct list behind;
@@ -140,6 +149,12 @@ bool feed_jobs_ready(const struct feed *f); /* there is something for feed_jobs_
 void watch_cancel_compacted(struct watch *w, int64_t compacted);
 void watch_send_progress(struct watch_stream *s, int64_t id, int64_t revision);
 struct watch *watch_find(const struct watch_stream *s, int64_t id);
+/* A stream for the sake of call, which a full queue of that call holds up; NULL without memory. */
+struct watch_stream *watch_stream_new(struct grpc_call *call, const struct watch_sink *sink, void *sink_ctx);
+void watch_stream_free(struct watch_stream *s); /* with its watches; NULL is fine */
+/* From start on; end as in WatchCreateRequest. -ENOMEM. */
+int watch_stream_add(struct watch_stream *s, struct slice key, struct slice end, int64_t start, uint8_t filters);
+void watch_stream_clear(struct watch_stream *s); /* ends its watches */
 
 /* A WatchResponse without events, and what stands before the events in one with. */
 struct watch_head {

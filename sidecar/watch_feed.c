@@ -176,6 +176,11 @@ void feed_send_events(struct feed *f, struct watch *w, int64_t revision, const s
         feed_fall_behind(f, w, revision);
         return;
     }
+    if (s->sink != NULL) {
+        w->next = revision + 1;
+        s->sink->events(s->sink_ctx, revision, events, n);
+        return;
+    }
     while (n > 0) {
         size_t count = fit(w, events, n);
         struct grpc_out *out;

@@ -363,7 +363,7 @@ func Unimplemented(t *testing.T, one, three *cluster.Cluster) {
 	conn := c.ActiveConnection()
 	for _, method := range []string{
 		"etcdserverpb.Auth/AuthEnable", "etcdserverpb.Auth/UserAdd", "etcdserverpb.Maintenance/Downgrade",
-		"v3electionpb.Election/Campaign", "nobody.Knows/This",
+		"nobody.Knows/This",
 	} {
 		err := conn.Invoke(within(t), "/"+method, &pb.StatusRequest{}, &pb.StatusResponse{})
 		service, name, _ := strings.Cut(method, "/")

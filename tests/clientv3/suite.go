@@ -38,6 +38,7 @@ func All(t *testing.T) {
 		{"Txn", Txn},
 		{"LongList", LongList},
 		{"LongRange", LongRange},
+		{"RangeStream", RangeStream},
 		{"Errors", Errors},
 		{"Unimplemented", Unimplemented},
 		{"Addresses", Addresses},

@@ -44,6 +44,8 @@ static const char *kind_name(enum event_kind kind)
         return "rename";
     case EVENT_ATTR:
         return "attr";
+    case EVENT_LOCK:
+        return "lock";
     }
     return "unknown";
 }
