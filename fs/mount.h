@@ -69,6 +69,8 @@ struct mount {
     uint64_t ino_next, ino_end, spare_next, spare_end;
     bool ino_asked;
     struct list ino_waiters;
+    bool root_making;
+    struct list root_waiters; /* struct waiting: for the directory that is mounted, which nothing has made yet */
 
     uint64_t overlay_lost, echoes, echo_retries;
     uint64_t leaderless_since_ms; /* 0: there is one */
@@ -168,6 +170,11 @@ int errno_of(int rc); /* positive, for the kernel; from a negative errno */
 /* A number for a new node; -EAGAIN: w waits for more and goes on in then(). */
 int wait_ino(struct waiting *w, uint64_t *ret_ino);
 void wait_ask_inodes(struct mount *m);
+
+/* ---- root.c: the directory that is mounted ---- */
+
+/* w wants to make something in it and it is not there: true, and w goes on in then() when it is. */
+bool root_wait(struct waiting *w);
 
 /* ---- commit.c: from a write buffer to the cluster ---- */
 

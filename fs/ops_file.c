@@ -311,7 +311,7 @@ static void create_go(struct waiting *w, int error)
             return;
         }
     }
-    if (rc == 0 && w->ino == 0 && wait_ino(w, &w->ino) < 0)
+    if (rc == 0 && (root_wait(w) || (w->ino == 0 && wait_ino(w, &w->ino) < 0)))
         return;
     if (rc == 0 && ((w->fi.flags & O_EXCL) != 0 || w->to_set))
         rc = create_exclusive(w);

@@ -91,7 +91,7 @@ static void make_go(struct waiting *w, int error)
     enum name_kind kind;
     int rc = -error;
 
-    if (rc == 0 && w->ino == 0 && wait_ino(w, &w->ino) < 0)
+    if (rc == 0 && (root_wait(w) || (w->ino == 0 && wait_ino(w, &w->ino) < 0)))
         return;
     if (rc == 0)
         rc = path_of(w, w->dir, w->name, &f->path, &kind);
