@@ -90,7 +90,8 @@ static int truncate_buffer(struct mount *m, struct inode *i, uint64_t size)
 
 static void attrs_go(struct waiting *w, int error);
 
-/* A node that has lost its name meanwhile has been changed all the same, as on a local disk; one that was moved is found again. */
+/* A node that has lost its name meanwhile has been changed all the same, as on a local disk; one that was moved is
+ * found again. */
 static void attrs_answered(struct waiting *w, int error)
 {
     if ((error != ESTALE && error != ENOENT) || w->tries >= STALE_TRIES || client_now_ms() >= w->deadline_ms) {
