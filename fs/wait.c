@@ -144,21 +144,18 @@ static void ask(struct waiting *w)
     w->state = w->cmd.kind != 0 ? WAIT_ANSWER : WAIT_BARRIER;
 }
 
-void wait_newest(struct waiting *w)
+void wait_barrier(struct waiting *w)
 {
-    w->cmd = (struct command){0};
+    struct mount *m = w->m;
+
+    w->cmd.kind = 0;
+    if (m->opt.local_reads) {
+        set_answered(w, STATUS_OK, m->revision);
+        return;
+    }
     ask(w);
     if (w->req != NULL)
         fuse_req_interrupt_func(w->req, on_interrupt, w);
-}
-
-void wait_barrier(struct waiting *w)
-{
-    w->cmd.kind = 0;
-    if (w->m->opt.local_reads)
-        set_answered(w, STATUS_OK, w->m->revision);
-    else
-        wait_newest(w);
 }
 
 void wait_propose(struct waiting *w)

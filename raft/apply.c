@@ -39,6 +39,8 @@ struct apply_job {
     struct job_answer *answers;
     size_t n_answers, answers_cap;
     struct bytes bodies;
+    struct lease_event *lease_events;
+    size_t n_lease_events, lease_events_cap;
     int64_t revision; /* 0: nothing said one */
     int error;
     char text[256];
@@ -70,6 +72,7 @@ void apply_fini(struct node *n)
     arena_fini(&job->entry_arena);
     arena_fini(&job->command_arena);
     free(job->answers);
+    free(job->lease_events);
     free(job);
     n->job = NULL;
 }
@@ -101,6 +104,42 @@ static int add_answer(struct apply_job *job, const struct command *cmd, uint16_t
     return bytes_status(&job->bodies);
 }
 
+static int add_lease_event(struct apply_job *job, struct lease_event event)
+{
+    if (job->n_lease_events == job->lease_events_cap) {
+        size_t cap = job->lease_events_cap == 0 ? 64 : job->lease_events_cap * 2;
+        struct lease_event *p = realloc(job->lease_events, cap * sizeof *p);
+
+        if (p == NULL)
+            return -ENOMEM;
+        job->lease_events = p;
+        job->lease_events_cap = cap;
+    }
+    job->lease_events[job->n_lease_events++] = event;
+    return 0;
+}
+
+/* What the lease clock must know of a command that took effect. */
+static int note_leases(struct apply_job *job, uint64_t index, const struct command *cmd)
+{
+    int rc = 0;
+
+    switch (cmd->kind) {
+    case COMMAND_LEASE_GRANT:
+        return add_lease_event(job, (struct lease_event){LEASE_GRANTED, cmd->lease.id, cmd->lease.ttl_s, index});
+    case COMMAND_LEASE_REVOKE:
+    case COMMAND_LEASE_EXPIRE:
+        return add_lease_event(job, (struct lease_event){LEASE_GONE, cmd->lease.id, 0, index});
+    case COMMAND_LEASE_CHECKPOINT:
+        for (size_t i = 0; i < cmd->checkpoint.n_items && rc == 0; i++)
+            rc = add_lease_event(job, (struct lease_event){LEASE_NOTED, cmd->checkpoint.items[i].id,
+                                                           cmd->checkpoint.items[i].remaining_s, index});
+        return rc;
+    default:
+        return 0;
+    }
+}
+
 /* The command itself, and its answer where a session or a client of this node wants one. */
 static int apply_fresh(struct apply_job *job, struct store_batch *b, const struct job_entry *e, uint32_t position,
                        const struct command *cmd)
@@ -114,6 +153,11 @@ static int apply_fresh(struct apply_job *job, struct store_batch *b, const struc
     if (rc < 0 || !fresh)
         return rc;
     job->revision = result.revision;
+    if (result.status == STATUS_OK) {
+        rc = note_leases(job, e->index, cmd);
+        if (rc < 0)
+            return rc;
+    }
     if (cmd->session == 0 && cmd->origin != job->member_id)
         return 0;
     result_encode(&result, &job->bodies);
@@ -252,6 +296,7 @@ static void job_finish(struct node *n)
     n->applied_term = last->term;
     if (news)
         n->revision = job->revision;
+    leases_applied(n, job->lease_events, job->n_lease_events);
     answer_all(n, job);
     shrink(&job->payloads);
     shrink(&job->bodies);
@@ -277,7 +322,7 @@ static int fill(struct node *n, struct apply_job *job)
 
     if (log_synced_index(n->log) < until)
         until = log_synced_index(n->log);
-    job->n_entries = job->n_answers = 0;
+    job->n_entries = job->n_answers = job->n_lease_events = 0;
     job->revision = 0;
     job->error = 0;
     job->text[0] = '\0';

@@ -30,6 +30,8 @@ enum peer_type {
     PEER_READ_CONFIRM = 36,
     PEER_READ_CONFIRMED = 37,
     PEER_COMMIT = 38,
+    PEER_LEASE = 39, /* lease_message.h */
+    PEER_LEASE_REPLY = 40,
 };
 
 /* Limits (docs/limits.md). An entry holds one command of any size, or several that are small together. */

@@ -123,6 +123,7 @@ static void watch_leader(struct node *n)
     if (was_mine)
         proposals_lost_leadership(n);
     reads_leader_changed(n);
+    leases_leader_changed(n);
     if (leader == 0) {
         if (n->no_leader_since_ms == 0)
             n->no_leader_since_ms = node_now(n);
@@ -147,6 +148,7 @@ static void watch_absence(struct node *n)
     n->no_leader_told = true;
     proposals_fail_all(n);
     reads_fail_all(n);
+    lease_requests_fail_all(n);
     if (n->callbacks.on_leader != NULL)
         n->callbacks.on_leader(n->callbacks.ctx, 0, core_term(n->core));
 }
@@ -225,6 +227,7 @@ static void set_timer(struct node *n)
     earlier(&at, n->reads.next_deadline_ms);
     if (n->reads.open)
         earlier(&at, n->reads.sent_ms + n->config.heartbeat_ms);
+    earlier(&at, leases_timeout_ms(n));
     if (n->disk_full_ms > now)
         earlier(&at, n->disk_full_ms);
     if (n->turn_wanted)
@@ -263,6 +266,8 @@ void node_advance(struct node *n)
         more |= apply_pump(n);
         if (!n->failed)
             reads_pump(n);
+        if (!n->failed)
+            leases_pump(n);
         if (!n->failed)
             services_pump(n);
     }
@@ -328,6 +333,12 @@ int node_receive(struct node *n, uint64_t from, uint8_t type, struct slice paylo
         break;
     case PEER_COMMIT:
         rc = commit_receive(n, from, payload);
+        break;
+    case PEER_LEASE:
+        rc = leases_receive(n, from, payload);
+        break;
+    case PEER_LEASE_REPLY:
+        rc = leases_receive_reply(n, from, payload);
         break;
     case PEER_READ_INDEX:
         rc = reads_receive_index(n, from, payload);

@@ -41,6 +41,7 @@ struct node_config {
     unsigned store_flags;         /* STORE_NOSYNC in the simulation */
     size_t store_map_bytes;       /* 0: the store's default */
     uint64_t log_segment_bytes, log_cache_bytes; /* 0: the log's defaults */
+    uint64_t lease_note_ms;       /* 0: five minutes; then a checkpoint notes what remains of a lease that nobody prolongs */
     const struct logger *logger;     /* may be NULL */
 };
 

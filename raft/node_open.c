@@ -170,6 +170,7 @@ int node_open(const struct node_config *config, const struct disk *disk, const s
     arena_init(&n->send_arena);
     bytes_init(&n->frame);
     reads_init(n);
+    leases_init(n);
     services_init(n);
     n->send_entries = calloc(APPEND_MAX_ENTRIES, sizeof *n->send_entries);
     rc = proposals_init(n);
@@ -181,6 +182,8 @@ int node_open(const struct node_config *config, const struct disk *disk, const s
         rc = copy_config(n, config);
     if (rc == 0)
         rc = open_store(n, config, ret_text, text_size);
+    if (rc == 0)
+        rc = leases_load(n);
     if (rc == 0)
         rc = open_log(n, config, ret_text, text_size);
     core_options.ctx = n;
@@ -246,6 +249,7 @@ void node_close(struct node *n)
     n->failed = true; /* callbacks may ask for more: nothing happens any more */
     proposals_fini(n, STATUS_STOPPED);
     reads_fini(n, STATUS_STOPPED);
+    leases_fini(n, STATUS_STOPPED);
     services_fini(n, STATUS_STOPPED);
     apply_fini(n);
     core_free(n->core);

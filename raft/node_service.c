@@ -1,11 +1,10 @@
-/* node_service.c - what a node does besides commands and barriers: leases, members, maintenance. */
+/* node_service.c - what a node does besides commands and barriers: members, maintenance. */
 #include "raft/node_state.h"
 
 #include <stdlib.h>
 
 void services_init(struct node *n)
 {
-    list_init(&n->services.leases);
     list_init(&n->services.members);
     list_init(&n->services.maintain);
 }
@@ -13,12 +12,6 @@ void services_init(struct node *n)
 /* Whoever is on a list has its status; done() may ask again, which waits for the next turn. */
 static void end_all(struct node *n, uint16_t status)
 {
-    while (!list_empty(&n->services.leases)) {
-        struct node_lease *l = LIST_ITEM(n->services.leases.next, struct node_lease, link);
-
-        list_remove(&l->link);
-        l->done(l, status, 0, 0);
-    }
     while (!list_empty(&n->services.members)) {
         struct node_member_change *m = LIST_ITEM(n->services.members.next, struct node_member_change, link);
         struct socket_member_done done = {.status = status};
@@ -43,17 +36,6 @@ void services_fini(struct node *n, uint16_t status)
 void services_pump(struct node *n)
 {
     end_all(n, STATUS_UNIMPLEMENTED);
-}
-
-void node_lease(struct node *n, struct node_lease *l)
-{
-    list_push_back(&n->services.leases, &l->link);
-    node_want_turn(n);
-}
-
-void node_lease_cancel(struct node *n, struct node_lease *l)
-{
-    list_remove(&l->link);
 }
 
 void node_member_change(struct node *n, struct node_member_change *m)

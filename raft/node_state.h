@@ -14,6 +14,8 @@
 #define RAFT_NODE_STATE_H
 
 #include "raft/core.h"
+#include "raft/lease_message.h"
+#include "raft/lease_table.h"
 #include "raft/node.h"
 
 /* ---- limits (docs/limits.md); at each of them: TOO_MANY_REQUESTS, unless said otherwise ---- */
@@ -32,6 +34,12 @@
 #define NODE_INLINE_ENTRIES 2                            /* nor when more than these are not committed, or to be applied */
 #define NODE_INLINE_MS 2                                 /* nor on a disk that last took longer than this */
 #define NODE_NO_LEADER_TIMEOUTS 3                        /* election timeouts without a leader until waits fail */
+#define NODE_MAX_LEASE_REQUESTS 65536                    /* keep-alives and questions that have not ended */
+#define NODE_LEASE_EXPIRE_PER_S 1000                     /* leases ended by the clock; more wait, as in etcd */
+#define NODE_LEASE_EXPIRE_BURST 500                      /* in one entry */
+#define NODE_LEASE_LATE_MS 20                            /* until what could not be expired is tried again */
+#define NODE_LEASE_NOTE_MS ((uint64_t)5 * 60 * 1000)     /* without a keep-alive, until a checkpoint notes what remains */
+#define NODE_LEASE_WALK 2000                             /* leases looked at for that, twice a second */
 
 #define PROPOSAL_TABLE_SIZE (NODE_MAX_PROPOSALS * 2)
 
@@ -88,6 +96,56 @@ struct reads {
     uint64_t acked[NODE_MAX_MEMBERS];
     size_t n_acked;
     struct remote_read remote[NODE_MAX_MEMBERS];
+};
+
+/* What an applied command did to a lease. */
+struct lease_event {
+    enum { LEASE_GRANTED = 1, LEASE_GONE, LEASE_NOTED } what;
+    int64_t id, seconds;
+    uint64_t index; /* of its entry */
+};
+
+struct lease_remote_item {
+    struct node_lease lease;
+    struct lease_remote *remote;
+    struct peer_lease_answer answer;
+};
+
+/* A follower's frame of questions. One a peer: a newer one replaces it. */
+struct lease_remote {
+    uint64_t peer, sequence;
+    struct lease_remote_item *items; /* NULL: none */
+    size_t n_items, left;
+    bool ready;
+};
+
+struct lease_round { /* on the leader: the barrier that ASKING waits for */
+    struct node *node;
+    struct node_barrier barrier;
+    uint64_t term;
+};
+
+struct leases {
+    struct lease_table table;
+    int load_rc;
+    uint64_t term;              /* for which the clock runs; 0: it stands */
+    uint64_t clock_ms, read_ms; /* the clock, and when it was read last by the node's */
+    uint64_t hold_ms;           /* nothing expires before */
+    uint64_t tokens, token_ms;  /* thousandths of a lease that may be expired */
+    uint64_t note_ms;
+    size_t note_at;
+    bool clear_wanted;
+    /* requests */
+    struct list waiting, asking, settling, ended;
+    size_t count;
+    uint64_t next_deadline_ms;
+    bool open;          /* a round or a question is out */
+    struct lease_round round;
+    uint64_t sequence;  /* of the question */
+    uint64_t resend_ms; /* of the question; 0: none is out */
+    struct peer_lease_item asked[LEASE_FRAME_ITEMS];
+    size_t n_asked;
+    struct lease_remote remote[NODE_MAX_MEMBERS];
 };
 
 struct apply_job;
@@ -148,8 +206,9 @@ struct node {
 
     struct proposals proposals;
     struct reads reads;
+    struct leases leases;
     struct {
-        struct list leases, members, maintain; /* ended; told at the next turn */
+        struct list members, maintain; /* ended; told at the next turn */
     } services;
 
     struct {
@@ -206,6 +265,30 @@ void proposals_committed(struct node *n);
 void proposals_lost_leadership(struct node *n);
 int proposals_receive_forward(struct node *n, uint64_t from, struct slice payload);
 int proposals_receive_reject(struct node *n, uint64_t from, struct slice payload);
+
+/* Appends commands of this leader's own as one entry, in its term or not at all; they are answered to nobody. */
+bool proposals_have_room(const struct node *n);
+bool proposals_submit_own(struct node *n, struct command *commands, size_t count, uint64_t *ret_index);
+
+/* lease.c */
+int leases_init(struct node *n);
+void leases_fini(struct node *n, uint16_t status);
+int leases_load(struct node *n); /* from the store: at the start, and when another environment takes its place */
+void leases_applied(struct node *n, const struct lease_event *events, size_t count);
+void leases_pump(struct node *n);
+void leases_leader_changed(struct node *n); /* leader or term */
+uint64_t leases_timeout_ms(const struct node *n);
+bool leases_clock_runs(const struct node *n);
+uint64_t lease_full_deadline(const struct node *n, const struct lease *l);
+
+/* lease_request.c */
+int lease_requests_init(struct node *n);
+void lease_requests_fini(struct node *n, uint16_t status);
+void lease_requests_pump(struct node *n);
+void lease_requests_leader_changed(struct node *n);
+void lease_requests_fail_all(struct node *n);
+int leases_receive(struct node *n, uint64_t from, struct slice payload);
+int leases_receive_reply(struct node *n, uint64_t from, struct slice payload);
 
 /* node_service.c */
 void services_init(struct node *n);

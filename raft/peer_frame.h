@@ -30,7 +30,6 @@ enum peer_hello_code {
     PEER_HELLO_WRONG_CLUSTER = 1,
     PEER_HELLO_WRONG_MEMBER = 2, /* the dialler means another member, or is this one itself */
     PEER_HELLO_WRONG_VERSION = 3,
-    PEER_HELLO_WRONG_CERT = 5, /* the dialler's certificate is not for a host of its member's URLs */
     PEER_HELLO_BUSY = 4,
 };
 

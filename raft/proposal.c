@@ -139,7 +139,39 @@ void proposals_fini(struct node *n, uint16_t status)
     free(ps->uncommitted);
 }
 
-static uint16_t check(struct node *n, const struct node_proposal *p)
+/* The shortest life that survives an election: one and a half timeouts, as etcd has it. */
+static int64_t lease_min_ttl_s(const struct node *n)
+{
+    return (int64_t)((n->config.election_ms * 3 / 2 + 999) / 1000);
+}
+
+/* A lease asked for without a number gets one, and none ends before a new leader could be told of its keep-alive. */
+static bool complete_grant(const struct node *n, struct command *cmd)
+{
+    int64_t id = cmd->lease.id, ttl_s = cmd->lease.ttl_s;
+
+    while (cmd->lease.id == 0)
+        cmd->lease.id = (int64_t)(n->clock.random(n->clock.ctx) >> 1);
+    if (ttl_s < lease_min_ttl_s(n))
+        cmd->lease.ttl_s = lease_min_ttl_s(n);
+    return cmd->lease.id != id || cmd->lease.ttl_s != ttl_s;
+}
+
+static uint16_t encode_again(struct node_proposal *p, const struct command *cmd)
+{
+    struct bytes b;
+    uint8_t *encoded;
+
+    bytes_init(&b);
+    command_encode(cmd, &b);
+    encoded = bytes_take(&b, &p->command_len);
+    bytes_fini(&b);
+    free(p->take_command);
+    p->take_command = encoded;
+    return encoded != NULL ? STATUS_OK : STATUS_TOO_MANY_REQUESTS;
+}
+
+static uint16_t check(struct node *n, struct node_proposal *p)
 {
     struct slice encoded = slice_make(p->take_command, p->command_len);
     struct command cmd;
@@ -155,8 +187,13 @@ static uint16_t check(struct node *n, const struct node_proposal *p)
         return STATUS_TOO_LARGE;
     /* An entry that cannot be decoded stops every member: nothing undecodable gets as far as the log. */
     arena_reset(&n->send_arena);
-    if (command_decode(encoded, &n->send_arena, &cmd) == 0)
+    if (command_decode(encoded, &n->send_arena, &cmd) == 0) {
+        bool changed = cmd.kind == COMMAND_LEASE_GRANT && complete_grant(n, &cmd);
+
         status = command_check(&cmd);
+        if (changed && status == STATUS_OK)
+            status = encode_again(p, &cmd);
+    }
     arena_reset(&n->send_arena);
     return status;
 }
@@ -255,6 +292,39 @@ static void submit_queued(struct node *n)
         submit_entry(n, &payload);
     }
     bytes_fini(&payload);
+}
+
+bool proposals_have_room(const struct node *n)
+{
+    return has_room(n) && core_can_submit(n->core);
+}
+
+bool proposals_submit_own(struct node *n, struct command *commands, size_t count, uint64_t *ret_index)
+{
+    struct proposals *ps = &n->proposals;
+    struct bytes payload, one;
+    bool ok;
+
+    bytes_init(&payload);
+    bytes_init(&one);
+    entry_begin(&payload);
+    for (size_t i = 0; i < count; i++) {
+        commands[i].origin = n->config.id;
+        commands[i].request = ps->next_request++;
+        commands[i].time_ns = n->clock.wall_ns(n->clock.ctx);
+        bytes_reset(&one);
+        command_encode(&commands[i], &one);
+        if (bytes_status(&one) < 0)
+            payload.status = -ENOMEM;
+        entry_add(&payload, bytes_slice(&one));
+    }
+    ok = submit_entry(n, &payload);
+    if (ok)
+        *ret_index = core_last_index(n->core);
+    node_want_turn(n); /* to flush and send it */
+    bytes_fini(&payload);
+    bytes_fini(&one);
+    return ok;
 }
 
 void proposals_committed(struct node *n)

@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <cmocka.h>
 
+#include "raft/lease_message.h"
 #include "raft/message.h"
 
 #define MAX_BYTES 512
@@ -164,6 +165,32 @@ static void our_own_are_the_bytes_of_the_page(void **state)
     arena_fini(&arena);
 }
 
+static void questions_about_leases_are_the_bytes_of_the_page(void **state)
+{
+    const struct peer_lease_item items[2] = {{true, 5}, {false, -1}};
+    const struct peer_lease_answer answers[1] = {{STATUS_LEASE_NOT_FOUND, 60, 7}};
+    struct peer_lease lease;
+    struct peer_lease_reply reply;
+    struct arena arena;
+    struct bytes out;
+
+    bytes_init(&out);
+    arena_init(&arena);
+    peer_lease_encode(&(struct peer_lease){9, items, 2}, &out);
+    assert_example("### LEASE (", &out);
+    assert_int_equal(peer_lease_decode(bytes_slice(&out), &arena, &lease), 0);
+    assert_true(lease.sequence == 9 && lease.n_items == 2 && lease.items[0].prolong && lease.items[0].id == 5);
+    assert_true(!lease.items[1].prolong && lease.items[1].id == -1);
+    bytes_reset(&out);
+    peer_lease_reply_encode(&(struct peer_lease_reply){9, answers, 1}, &out);
+    assert_example("### LEASE_REPLY (", &out);
+    assert_int_equal(peer_lease_reply_decode(bytes_slice(&out), &arena, &reply), 0);
+    assert_true(reply.sequence == 9 && reply.n_answers == 1 && reply.answers[0].status == STATUS_LEASE_NOT_FOUND);
+    assert_true(reply.answers[0].granted_s == 60 && reply.answers[0].remaining_s == 7);
+    bytes_fini(&out);
+    arena_fini(&arena);
+}
+
 static void an_entry_of_commands_is_the_bytes_of_the_page(void **state)
 {
     struct slice *commands;
@@ -213,6 +240,10 @@ static int decode_any(uint8_t type, struct slice in, struct arena *arena)
         return peer_read_confirm_decode(in, &confirm);
     case PEER_COMMIT:
         return peer_commit_decode(in, &commit);
+    case PEER_LEASE:
+        return peer_lease_decode(in, arena, &(struct peer_lease){0});
+    case PEER_LEASE_REPLY:
+        return peer_lease_reply_decode(in, arena, &(struct peer_lease_reply){0});
     default:
         return peer_message_decode(type, in, arena, &m);
     }
@@ -233,6 +264,8 @@ static const struct {
     {"### READ_INDEX_REPLY (", PEER_READ_INDEX_REPLY},
     {"### READ_CONFIRM (", PEER_READ_CONFIRM},
     {"### COMMIT (", PEER_COMMIT},
+    {"### LEASE (", PEER_LEASE},
+    {"### LEASE_REPLY (", PEER_LEASE_REPLY},
 };
 
 static void payloads_cut_short_or_too_long_do_not_pass(void **state)
@@ -335,6 +368,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_are_the_bytes_of_the_page),
         cmocka_unit_test(our_own_are_the_bytes_of_the_page),
+        cmocka_unit_test(questions_about_leases_are_the_bytes_of_the_page),
         cmocka_unit_test(an_entry_of_commands_is_the_bytes_of_the_page),
         cmocka_unit_test(payloads_cut_short_or_too_long_do_not_pass),
         cmocka_unit_test(numbers_that_cannot_be_do_not_pass),
