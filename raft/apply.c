@@ -42,6 +42,7 @@ struct apply_job {
     struct lease_event *lease_events;
     size_t n_lease_events, lease_events_cap;
     int64_t revision; /* 0: nothing said one */
+    bool members_changed;
     int error;
     char text[256];
 };
@@ -158,6 +159,7 @@ static int apply_fresh(struct apply_job *job, struct store_batch *b, const struc
         if (rc < 0)
             return rc;
     }
+    job->members_changed |= cmd->kind == COMMAND_MEMBER_PUBLISH;
     if (cmd->session == 0 && cmd->origin != job->member_id)
         return 0;
     result_encode(&result, &job->bodies);
@@ -205,6 +207,33 @@ static int apply_command(struct apply_job *job, struct store_batch *b, const str
     return rc < 0 ? job_fail(job, rc, index, "the store") : 0;
 }
 
+/* Who stood in the membership before and does not stand in this one is removed for good. */
+static int apply_membership(struct apply_job *job, struct store_batch *b, uint64_t index, struct slice payload)
+{
+    struct core_member before[NODE_MAX_MEMBERS], after[NODE_MAX_MEMBERS];
+    size_t n_before = 0, n_after = 0;
+    struct slice old;
+    int rc = core_membership_read(payload, after, NODE_MAX_MEMBERS, &n_after);
+
+    job->members_changed = true;
+    if (rc < 0)
+        return rc;
+    rc = store_batch_membership(b, &old);
+    if (rc == 0)
+        rc = core_membership_read(old, before, NODE_MAX_MEMBERS, &n_before);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    for (size_t i = n_before; i > 0; i--) /* the ids are read, the addresses are gone with the first write */
+        for (size_t j = 0; j < n_after; j++)
+            if (before[i - 1].id == after[j].id)
+                before[i - 1].id = 0;
+    rc = 0;
+    for (size_t i = 0; i < n_before && rc == 0; i++)
+        if (before[i].id != 0)
+            rc = store_batch_remove_member(b, index, before[i].id);
+    return rc == 0 ? store_batch_set_membership(b, index, payload) : rc;
+}
+
 static int apply_entry(struct apply_job *job, struct store_batch *b, const struct job_entry *e)
 {
     struct slice payload = slice_make(job->payloads.data + e->offset, e->len);
@@ -224,7 +253,7 @@ static int apply_entry(struct apply_job *job, struct store_batch *b, const struc
     case LOG_ENTRY_BARRIER:
         break;
     case LOG_ENTRY_MEMBERSHIP:
-        rc = store_batch_set_membership(b, e->index, payload);
+        rc = apply_membership(job, b, e->index, payload);
         break;
     default:
         rc = -ENOTSUP;
@@ -278,6 +307,7 @@ static void job_finish(struct node *n)
     struct apply_job *job = n->job;
     const struct job_entry *last = &job->entries[job->n_entries - 1];
     bool news = job->revision > n->revision, term_rose = last->term > n->applied_term;
+    int rc;
 
     n->apply_out = false;
     n->apply_took_ms = node_now(n) - n->apply_began_ms;
@@ -297,6 +327,10 @@ static void job_finish(struct node *n)
     if (news)
         n->revision = job->revision;
     leases_applied(n, job->lease_events, job->n_lease_events);
+    if (job->members_changed && (rc = members_load(n)) < 0) {
+        node_fail(n, rc, "the members cannot be read from the store: %s", strerror(-rc));
+        return;
+    }
     answer_all(n, job);
     shrink(&job->payloads);
     shrink(&job->bodies);
@@ -324,6 +358,7 @@ static int fill(struct node *n, struct apply_job *job)
         until = log_synced_index(n->log);
     job->n_entries = job->n_answers = job->n_lease_events = 0;
     job->revision = 0;
+    job->members_changed = false;
     job->error = 0;
     job->text[0] = '\0';
     bytes_reset(&job->payloads);

@@ -660,6 +660,14 @@ bool core_is_voter(const struct core *c, uint64_t id)
     return false;
 }
 
+bool core_is_member(const struct core *c, uint64_t id)
+{
+    for (unsigned i = 0; i < c->raft.configuration.n; i++)
+        if (c->raft.configuration.servers[i].id == id)
+            return true;
+    return false;
+}
+
 uint64_t core_match_index(const struct core *c, uint64_t id)
 {
     raft_index index;

@@ -116,6 +116,7 @@ size_t core_members(const struct core *c, struct core_member *ret_members, size_
 uint64_t core_members_version(const struct core *c); /* changes whenever core_members() does */
 size_t core_voters(const struct core *c);
 bool core_is_voter(const struct core *c, uint64_t id);
+bool core_is_member(const struct core *c, uint64_t id);
 uint64_t core_match_index(const struct core *c, uint64_t id); /* 0 unless leader */
 
 /* The payload of an entry of type LOG_ENTRY_MEMBERSHIP. -EINVAL: an id of 0, two of one id or address. */

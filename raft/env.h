@@ -30,6 +30,8 @@ struct network {
     void (*set_peers)(void *ctx, const uint64_t *ids, const char *const *urls, size_t n);
     /* The caller is about to keep the loop busy: what was sent so far should be on its way before. */
     void (*push_out)(void *ctx);
+    /* That member was removed: whatever it has dialled here is closed. May be NULL. */
+    void (*forget)(void *ctx, uint64_t id);
 };
 
 /* Two queues, each strictly in order, each of one thread: log flushes; applies to the store. */

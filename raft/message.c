@@ -3,54 +3,7 @@
 
 #include <errno.h>
 
-static void begin(struct bytes *out)
-{
-    bytes_u8(out, PEER_PAYLOAD_VERSION);
-}
-
-/* Reads the version; a newer one is told apart from damage, so that the log line can say "upgrade". */
-static int check_version(struct reader *r)
-{
-    uint8_t version = reader_u8(r);
-
-    if (reader_status(r) < 0)
-        return -EBADMSG;
-    if (version > PEER_PAYLOAD_VERSION)
-        return -EPROTONOSUPPORT;
-    return version == PEER_PAYLOAD_VERSION ? 0 : -EBADMSG;
-}
-
-static int finish(const struct reader *r)
-{
-    return reader_status(r) == 0 && reader_left(r) == 0 ? 0 : -EBADMSG;
-}
-
-static uint64_t read_number(struct reader *r)
-{
-    uint64_t v = reader_u64(r);
-
-    if (v > PEER_NUMBER_MAX)
-        reader_fail(r);
-    return v;
-}
-
-static uint64_t read_term(struct reader *r)
-{
-    uint64_t v = read_number(r);
-
-    if (v == 0)
-        reader_fail(r);
-    return v;
-}
-
-static bool read_bool(struct reader *r)
-{
-    uint8_t v = reader_u8(r);
-
-    if (v > 1)
-        reader_fail(r);
-    return v == 1;
-}
+#include "raft/message_parts.h"
 
 /* ---- messages of the core ---- */
 
@@ -70,7 +23,7 @@ static void append_encode(const struct peer_append *m, struct bytes *out)
 
 void peer_message_encode(const struct peer_message *m, struct bytes *out)
 {
-    begin(out);
+    part_begin(out);
     switch (m->type) {
     case PEER_VOTE:
         bytes_u64(out, m->vote.term);
@@ -109,10 +62,10 @@ static int append_decode(struct reader *r, struct arena *arena, struct peer_appe
     uint64_t last_term;
     uint32_t n;
 
-    m.term = read_term(r);
-    m.prev_index = read_number(r);
-    m.prev_term = read_number(r);
-    m.commit = read_number(r);
+    m.term = part_read_term(r);
+    m.prev_index = part_read_number(r);
+    m.prev_term = part_read_number(r);
+    m.commit = part_read_number(r);
     n = reader_u32(r);
     if (reader_status(r) < 0 || n > APPEND_MAX_ENTRIES || (m.prev_index == 0) != (m.prev_term == 0))
         return -EBADMSG;
@@ -128,7 +81,7 @@ static int append_decode(struct reader *r, struct arena *arena, struct peer_appe
         uint8_t type;
 
         entries[i].index = m.prev_index + 1 + i;
-        entries[i].term = read_term(r);
+        entries[i].term = part_read_term(r);
         type = reader_u8(r);
         entries[i].payload = reader_u32_slice(r);
         if (reader_status(r) < 0 || entries[i].term < last_term || entries[i].term > m.term)
@@ -148,22 +101,22 @@ int peer_message_decode(uint8_t type, struct slice in, struct arena *arena, stru
 {
     struct reader r = reader_make(in);
     struct peer_message m = {.type = (enum peer_type)type, .peer = ret_m->peer};
-    int rc = check_version(&r);
+    int rc = part_check_version(&r);
 
     if (rc < 0)
         return rc;
     switch (type) {
     case PEER_VOTE:
-        m.vote.term = read_term(&r);
-        m.vote.last_index = read_number(&r);
-        m.vote.last_term = read_number(&r);
-        m.vote.disrupt_leader = read_bool(&r);
-        m.vote.pre_vote = read_bool(&r);
+        m.vote.term = part_read_term(&r);
+        m.vote.last_index = part_read_number(&r);
+        m.vote.last_term = part_read_number(&r);
+        m.vote.disrupt_leader = part_read_bool(&r);
+        m.vote.pre_vote = part_read_bool(&r);
         break;
     case PEER_VOTE_RESULT:
-        m.vote_result.term = read_term(&r);
-        m.vote_result.granted = read_bool(&r);
-        m.vote_result.pre_vote = read_bool(&r);
+        m.vote_result.term = part_read_term(&r);
+        m.vote_result.granted = part_read_bool(&r);
+        m.vote_result.pre_vote = part_read_bool(&r);
         break;
     case PEER_APPEND:
         rc = append_decode(&r, arena, &m.append);
@@ -171,19 +124,19 @@ int peer_message_decode(uint8_t type, struct slice in, struct arena *arena, stru
             return rc;
         break;
     case PEER_APPEND_RESULT:
-        m.append_result.term = read_term(&r);
-        m.append_result.rejected = read_number(&r);
-        m.append_result.last_index = read_number(&r);
+        m.append_result.term = part_read_term(&r);
+        m.append_result.rejected = part_read_number(&r);
+        m.append_result.last_index = part_read_number(&r);
         break;
     case PEER_TIMEOUT_NOW:
-        m.timeout_now.term = read_term(&r);
-        m.timeout_now.last_index = read_number(&r);
-        m.timeout_now.last_term = read_number(&r);
+        m.timeout_now.term = part_read_term(&r);
+        m.timeout_now.last_index = part_read_number(&r);
+        m.timeout_now.last_term = part_read_number(&r);
         break;
     default:
         return -EBADMSG;
     }
-    rc = finish(&r);
+    rc = part_finish(&r);
     if (rc == 0)
         *ret_m = m;
     return rc;
@@ -193,7 +146,7 @@ int peer_message_decode(uint8_t type, struct slice in, struct arena *arena, stru
 
 void peer_forward_encode(const struct peer_forward *m, struct bytes *out)
 {
-    begin(out);
+    part_begin(out);
     bytes_u64(out, m->term);
     bytes_u64(out, m->life);
     bytes_u64(out, m->sequence);
@@ -217,7 +170,7 @@ static int read_commands(struct reader *r, struct arena *arena, struct slice **r
         if (reader_status(r) < 0 || commands[i].len > COMMAND_MAX_BYTES)
             return -EBADMSG;
     }
-    if (finish(r) < 0)
+    if (part_finish(r) < 0)
         return -EBADMSG;
     *ret_commands = commands;
     *ret_count = n;
@@ -229,11 +182,11 @@ int peer_forward_decode(struct slice in, struct arena *arena, struct peer_forwar
     struct reader r = reader_make(in);
     struct peer_forward m = {0};
     struct slice *commands = NULL;
-    int rc = check_version(&r);
+    int rc = part_check_version(&r);
 
     if (rc < 0)
         return rc;
-    m.term = read_term(&r);
+    m.term = part_read_term(&r);
     m.life = reader_u64(&r);
     m.sequence = reader_u64(&r);
     rc = read_commands(&r, arena, &commands, &m.n_commands);
@@ -246,7 +199,7 @@ int peer_forward_decode(struct slice in, struct arena *arena, struct peer_forwar
 
 void peer_forward_reject_encode(const struct peer_forward_reject *m, struct bytes *out)
 {
-    begin(out);
+    part_begin(out);
     bytes_u64(out, m->term);
     bytes_u64(out, m->sequence);
     bytes_u8(out, m->reason);
@@ -256,14 +209,14 @@ int peer_forward_reject_decode(struct slice in, struct peer_forward_reject *ret_
 {
     struct reader r = reader_make(in);
     struct peer_forward_reject m;
-    int rc = check_version(&r);
+    int rc = part_check_version(&r);
 
     if (rc < 0)
         return rc;
-    m.term = read_term(&r);
+    m.term = part_read_term(&r);
     m.sequence = reader_u64(&r);
     m.reason = reader_u8(&r);
-    rc = finish(&r);
+    rc = part_finish(&r);
     if (rc == 0 && m.reason != PEER_FORWARD_NOT_LEADER && m.reason != PEER_FORWARD_BUSY)
         rc = -EBADMSG;
     if (rc == 0)
@@ -273,7 +226,7 @@ int peer_forward_reject_decode(struct slice in, struct peer_forward_reject *ret_
 
 void peer_read_index_encode(const struct peer_read_index *m, struct bytes *out)
 {
-    begin(out);
+    part_begin(out);
     bytes_u64(out, m->sequence);
 }
 
@@ -281,12 +234,12 @@ int peer_read_index_decode(struct slice in, struct peer_read_index *ret_m)
 {
     struct reader r = reader_make(in);
     struct peer_read_index m;
-    int rc = check_version(&r);
+    int rc = part_check_version(&r);
 
     if (rc < 0)
         return rc;
     m.sequence = reader_u64(&r);
-    rc = finish(&r);
+    rc = part_finish(&r);
     if (rc == 0)
         *ret_m = m;
     return rc;
@@ -294,7 +247,7 @@ int peer_read_index_decode(struct slice in, struct peer_read_index *ret_m)
 
 void peer_read_index_reply_encode(const struct peer_read_index_reply *m, struct bytes *out)
 {
-    begin(out);
+    part_begin(out);
     bytes_u64(out, m->sequence);
     bytes_u8(out, m->ok);
     bytes_u64(out, m->index);
@@ -304,14 +257,14 @@ int peer_read_index_reply_decode(struct slice in, struct peer_read_index_reply *
 {
     struct reader r = reader_make(in);
     struct peer_read_index_reply m;
-    int rc = check_version(&r);
+    int rc = part_check_version(&r);
 
     if (rc < 0)
         return rc;
     m.sequence = reader_u64(&r);
-    m.ok = read_bool(&r);
-    m.index = read_number(&r);
-    rc = finish(&r);
+    m.ok = part_read_bool(&r);
+    m.index = part_read_number(&r);
+    rc = part_finish(&r);
     if (rc == 0)
         *ret_m = m;
     return rc;
@@ -319,7 +272,7 @@ int peer_read_index_reply_decode(struct slice in, struct peer_read_index_reply *
 
 void peer_read_confirm_encode(const struct peer_read_confirm *m, struct bytes *out)
 {
-    begin(out);
+    part_begin(out);
     bytes_u64(out, m->term);
     bytes_u64(out, m->sequence);
 }
@@ -328,13 +281,13 @@ int peer_read_confirm_decode(struct slice in, struct peer_read_confirm *ret_m)
 {
     struct reader r = reader_make(in);
     struct peer_read_confirm m;
-    int rc = check_version(&r);
+    int rc = part_check_version(&r);
 
     if (rc < 0)
         return rc;
-    m.term = read_term(&r);
+    m.term = part_read_term(&r);
     m.sequence = reader_u64(&r);
-    rc = finish(&r);
+    rc = part_finish(&r);
     if (rc == 0)
         *ret_m = m;
     return rc;
@@ -342,7 +295,7 @@ int peer_read_confirm_decode(struct slice in, struct peer_read_confirm *ret_m)
 
 void peer_commit_encode(const struct peer_commit *m, struct bytes *out)
 {
-    begin(out);
+    part_begin(out);
     bytes_u64(out, m->term);
     bytes_u64(out, m->index);
     bytes_u64(out, m->index_term);
@@ -352,14 +305,14 @@ int peer_commit_decode(struct slice in, struct peer_commit *ret_m)
 {
     struct reader r = reader_make(in);
     struct peer_commit m;
-    int rc = check_version(&r);
+    int rc = part_check_version(&r);
 
     if (rc < 0)
         return rc;
-    m.term = read_term(&r);
-    m.index = read_term(&r);
-    m.index_term = read_term(&r);
-    rc = finish(&r);
+    m.term = part_read_term(&r);
+    m.index = part_read_term(&r);
+    m.index_term = part_read_term(&r);
+    rc = part_finish(&r);
     if (rc == 0 && m.index_term > m.term)
         rc = -EBADMSG;
     if (rc == 0)

@@ -22,7 +22,9 @@ enum peer_type {
     PEER_VOTE_RESULT = 17,
     PEER_APPEND = 18,
     PEER_APPEND_RESULT = 19,
-    PEER_TIMEOUT_NOW = 20, /* 21: kept for snapshot offers */
+    PEER_TIMEOUT_NOW = 20,
+    PEER_SNAPSHOT_OFFER = 21,
+    PEER_SNAPSHOT_REPLY = 22,
     PEER_FORWARD = 32,
     PEER_FORWARD_REJECT = 33,
     PEER_READ_INDEX = 34,
@@ -32,6 +34,8 @@ enum peer_type {
     PEER_COMMIT = 38,
     PEER_LEASE = 39, /* lease_message.h */
     PEER_LEASE_REPLY = 40,
+    PEER_MEMBER_CHANGE = 48,
+    PEER_MEMBER_RESULT = 49,
 };
 
 /* Limits (docs/limits.md). An entry holds one command of any size, or several that are small together. */
@@ -122,6 +126,43 @@ struct peer_commit {
     uint64_t index, index_term;
 };
 
+#define PEER_URLS_MAX_BYTES 4096 /* of one member, as text */
+
+/* A follower's client wants another membership, or another leader. */
+struct peer_member_change {
+    uint64_t sequence; /* from a random start in each life; repeated until it is answered, carried out once */
+    uint8_t op;        /* enum member_op of raft/member.h */
+    bool learner;
+    uint64_t id;
+    struct slice peer_urls;
+};
+
+struct peer_member_result {
+    uint64_t sequence;
+    uint16_t status;
+    uint64_t index; /* of the entry; 0: none */
+    uint64_t id;    /* of the member that was added */
+};
+
+/* A member needs what the leader's log has no more: the newest checkpoint, which it may fetch (docs/peer.md, "Checkpoints"). */
+struct peer_snapshot_offer {
+    uint64_t term; /* the leader's */
+    uint64_t index, index_term;
+    uint64_t bytes;
+    uint32_t crc; /* as its trailer says: tells two files of one index apart */
+};
+
+enum peer_snapshot_code {
+    PEER_SNAPSHOT_FETCHING = 0,  /* it is being fetched, or will be */
+    PEER_SNAPSHOT_INSTALLED = 1, /* everything up to index is here and durable */
+};
+
+struct peer_snapshot_reply {
+    uint64_t term; /* of the offer */
+    uint64_t index;
+    uint8_t code; /* enum peer_snapshot_code */
+};
+
 /* Each appends a payload to out. */
 void peer_message_encode(const struct peer_message *m, struct bytes *out);
 void peer_forward_encode(const struct peer_forward *m, struct bytes *out);
@@ -130,6 +171,10 @@ void peer_read_index_encode(const struct peer_read_index *m, struct bytes *out);
 void peer_read_index_reply_encode(const struct peer_read_index_reply *m, struct bytes *out);
 void peer_read_confirm_encode(const struct peer_read_confirm *m, struct bytes *out);
 void peer_commit_encode(const struct peer_commit *m, struct bytes *out);
+void peer_member_change_encode(const struct peer_member_change *m, struct bytes *out);
+void peer_member_result_encode(const struct peer_member_result *m, struct bytes *out);
+void peer_snapshot_offer_encode(const struct peer_snapshot_offer *m, struct bytes *out);
+void peer_snapshot_reply_encode(const struct peer_snapshot_reply *m, struct bytes *out);
 
 /* type: one of VOTE to TIMEOUT_NOW. Leaves .peer alone. */
 int peer_message_decode(uint8_t type, struct slice in, struct arena *arena, struct peer_message *ret_m);
@@ -139,6 +184,10 @@ int peer_read_index_decode(struct slice in, struct peer_read_index *ret_m);
 int peer_read_index_reply_decode(struct slice in, struct peer_read_index_reply *ret_m);
 int peer_read_confirm_decode(struct slice in, struct peer_read_confirm *ret_m);
 int peer_commit_decode(struct slice in, struct peer_commit *ret_m);
+int peer_member_change_decode(struct slice in, struct peer_member_change *ret_m);
+int peer_member_result_decode(struct slice in, struct peer_member_result *ret_m);
+int peer_snapshot_offer_decode(struct slice in, struct peer_snapshot_offer *ret_m);
+int peer_snapshot_reply_decode(struct slice in, struct peer_snapshot_reply *ret_m);
 
 /* ---- the payload of an entry of type LOG_ENTRY_COMMANDS ----
  * u8 format = 1, u32 count, then each command with a u32 length in front. */

@@ -70,6 +70,20 @@ void node_send(struct node *n, uint64_t to, uint8_t type, const struct bytes *pa
         n->network.send(n->network.ctx, to, type, bytes_slice(payload));
 }
 
+bool node_has_committed_own(const struct node *n)
+{
+    return node_is_leader(n) && n->noop_term == core_term(n->core) && core_commit(n->core) >= n->noop_index;
+}
+
+void node_removed(struct node *n, const char *text)
+{
+    if (n->removed)
+        return;
+    n->removed = true;
+    if (n->callbacks.on_removed != NULL)
+        n->callbacks.on_removed(n->callbacks.ctx, text);
+}
+
 /* ---- leadership ---- */
 
 /* The library leaves the no-op out when it knows nothing uncommitted; reads and changes of membership need it always. */
@@ -149,13 +163,14 @@ static void watch_absence(struct node *n)
     proposals_fail_all(n);
     reads_fail_all(n);
     lease_requests_fail_all(n);
+    members_fail_all(n);
     if (n->callbacks.on_leader != NULL)
         n->callbacks.on_leader(n->callbacks.ctx, 0, core_term(n->core));
 }
 
 /* ---- handing over ---- */
 
-static bool is_connected(const struct node *n, uint64_t peer)
+bool node_is_connected(const struct node *n, uint64_t peer)
 {
     for (size_t i = 0; i < n->n_connected; i++)
         if (n->connected[i] == peer)
@@ -164,7 +179,7 @@ static bool is_connected(const struct node *n, uint64_t peer)
 }
 
 /* The voter that is nearest to the end of the log, of those that can be reached. */
-static void hand_over(struct node *n)
+uint64_t node_fittest(const struct node *n)
 {
     struct core_member members[NODE_MAX_MEMBERS];
     uint64_t best = 0, best_match = 0;
@@ -174,13 +189,20 @@ static void hand_over(struct node *n)
     for (size_t i = 0; i < count && i < NODE_MAX_MEMBERS; i++) {
         uint64_t match = core_match_index(n->core, members[i].id);
 
-        if (members[i].id == n->config.id || !members[i].voter || !is_connected(n, members[i].id))
+        if (members[i].id == n->config.id || !members[i].voter || !node_is_connected(n, members[i].id))
             continue;
         if (match > best_match) {
             best = members[i].id;
             best_match = match;
         }
     }
+    return best;
+}
+
+static void hand_over(struct node *n)
+{
+    uint64_t best = node_fittest(n);
+
     if (best != 0)
         node_core_ok(n, core_transfer(n->core, node_now(n), best));
 }
@@ -225,6 +247,7 @@ static void set_timer(struct node *n)
         earlier(&at, n->proposals.forward_hold_ms);
     earlier(&at, proposals_resend_ms(n));
     earlier(&at, n->reads.next_deadline_ms);
+    earlier(&at, members_due_ms(n));
     if (n->reads.open)
         earlier(&at, n->reads.sent_ms + n->config.heartbeat_ms);
     earlier(&at, leases_timeout_ms(n));
@@ -270,6 +293,8 @@ void node_advance(struct node *n)
             leases_pump(n);
         if (!n->failed)
             services_pump(n);
+        if (!n->failed)
+            more |= members_pump(n);
     }
     step_aside(n);
     commit_pump(n);
@@ -331,6 +356,12 @@ int node_receive(struct node *n, uint64_t from, uint8_t type, struct slice paylo
     case PEER_FORWARD_REJECT:
         rc = proposals_receive_reject(n, from, payload);
         break;
+    case PEER_MEMBER_CHANGE:
+        rc = members_receive_change(n, from, payload);
+        break;
+    case PEER_MEMBER_RESULT:
+        rc = members_receive_result(n, from, payload);
+        break;
     case PEER_COMMIT:
         rc = commit_receive(n, from, payload);
         break;
@@ -377,8 +408,15 @@ void node_peer_disconnected(struct node *n, uint64_t peer)
             n->connected[i--] = n->connected[--n->n_connected];
     if (!n->started || n->failed || peer != core_leader(n->core) || core_role(n->core) != CORE_FOLLOWER)
         return;
-    /* A process that died is noticed here, long before its silence is; a connection that only broke is made anew,
-     * and heartbeats come within the first of these intervals. The rest is chance, so that not all stand at once. */
+    node_leader_goes(n);
+}
+
+/* A process that died is noticed here, long before its silence is; a connection that only broke is made anew,
+ * and heartbeats come within the first of these intervals. The rest is chance, so that not all stand at once. */
+void node_leader_goes(struct node *n)
+{
+    if (core_role(n->core) != CORE_FOLLOWER)
+        return;
     n->leader_gone_ms = node_now(n) + n->config.heartbeat_ms + 1 +
                         n->clock.random(n->clock.ctx) % (2 * n->config.heartbeat_ms + 1);
     node_want_turn(n);
@@ -388,6 +426,10 @@ void node_peer_disconnected(struct node *n, uint64_t peer)
 
 static const char *member_name(const struct node *n, uint64_t id)
 {
+    const struct member_known *k = members_known(n, id);
+
+    if (k != NULL && k->name[0] != '\0')
+        return k->name;
     for (size_t i = 0; i < n->n_names; i++)
         if (n->names[i].id == id)
             return n->names[i].name;
@@ -415,7 +457,7 @@ void node_status(const struct node *n, struct node_status *ret_status)
         s.members[i].member.name = member_name(n, members[i].id);
         s.members[i].member.peer_url = members[i].address;
         s.members[i].member.voter = members[i].voter;
-        s.members[i].connected = members[i].id == n->config.id || is_connected(n, members[i].id);
+        s.members[i].connected = members[i].id == n->config.id || node_is_connected(n, members[i].id);
         s.members[i].match_index = core_match_index(n->core, members[i].id);
     }
     s.proposals_waiting = n->proposals.count;

@@ -36,6 +36,8 @@ struct node_config {
     const struct node_member *members; /* of a new cluster, itself included: every node bootstraps with the same */
     size_t n_members;
     uint64_t heartbeat_ms, election_ms;
+    size_t max_learners;          /* 0: 1 */
+    bool lax_reconfig;            /* no strict check of changes of membership */
     uint64_t proposal_timeout_ms; /* 0: 5000 + 2 * election, as etcd has it */
     const char *store_dir;        /* absolute; the environment lives outside the disk table */
     unsigned store_flags;         /* STORE_NOSYNC in the simulation */
@@ -52,6 +54,8 @@ struct node_callbacks {
     /* leader 0: there has been none for three election timeouts; waiting requests have been failed. */
     void (*on_leader)(void *ctx, uint64_t leader, uint64_t term);
     void (*on_fatal)(void *ctx, int error, const char *text);
+    /* This member is not one any more, for good: it should stop. It stays a silent follower until then. May be NULL. */
+    void (*on_removed)(void *ctx, const char *text);
 };
 
 /* Opens log and store, bootstraps a new data directory, recovers an old one. text explains a failure. */
@@ -68,6 +72,11 @@ bool node_is_idle(const struct node *n); /* no work item is out */
 void node_timer(struct node *n);
 /* A frame from an authenticated peer; damage in it is that peer's fault: -EBADMSG, close the connection. */
 int node_receive(struct node *n, uint64_t from, uint8_t type, struct slice payload);
+/* Whether that member may talk to this one; text says why not. instance: of its data directory. */
+enum node_admission { NODE_ADMIT, NODE_REMOVED, NODE_REPLACED };
+enum node_admission node_admits(struct node *n, uint64_t peer, uint64_t instance, char *ret_text, size_t text_size);
+/* The other side of it: that peer does not admit this member. */
+void node_peer_refused(struct node *n, uint64_t peer, enum node_admission why, const char *text);
 void node_peer_connected(struct node *n, uint64_t peer);
 /* The connection to peer broke. A leader's death is noticed here before its silence is. */
 void node_peer_disconnected(struct node *n, uint64_t peer);

@@ -50,6 +50,16 @@ int commit_receive(struct node *n, uint64_t from, struct slice payload)
     return 0;
 }
 
+/* The last words of a leader that has removed itself: with this commit it steps down. */
+void commit_tell_all(struct node *n, uint64_t commit)
+{
+    struct core_member members[NODE_MAX_MEMBERS];
+    size_t count = core_members(n->core, members, NODE_MAX_MEMBERS);
+
+    for (size_t i = 0; i < count && i < NODE_MAX_MEMBERS; i++)
+        tell(n, members[i].id, commit, log_term_at(n->log, commit));
+}
+
 void commit_pump(struct node *n)
 {
     struct core_member members[NODE_MAX_MEMBERS];

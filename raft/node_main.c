@@ -17,6 +17,7 @@
 #include "raft/env_uv.h"
 #include "raft/identity.h"
 #include "raft/node.h"
+#include "raft/peer_frame.h"
 #include "raft/publish.h"
 #include "raft/socket_server.h"
 #include "raft/stream.h"
@@ -61,6 +62,8 @@ static int status_of(int error)
     case -ENFILE:
     case -EAGAIN:
         return CHILD_EXIT_BROKEN;
+    case -EIDRM:
+        return CHILD_EXIT_REMOVED;
     default:
         return CHILD_EXIT_FATAL;
     }
@@ -224,6 +227,35 @@ static void on_disconnected(void *ctx, uint64_t peer)
     node_peer_disconnected(((struct program *)ctx)->node, peer);
 }
 
+static uint32_t on_admit(void *ctx, uint64_t from, uint64_t instance, char *ret_text, size_t text_size)
+{
+    struct program *p = ctx;
+
+    if (p->node == NULL || p->phase >= PHASE_QUIET) {
+        snprintf(ret_text, text_size, "it is starting or stopping");
+        return PEER_HELLO_BUSY;
+    }
+    switch (node_admits(p->node, from, instance, ret_text, text_size)) {
+    case NODE_REMOVED:
+        return PEER_HELLO_REMOVED;
+    case NODE_REPLACED:
+        return PEER_HELLO_REPLACED;
+    default:
+        return PEER_HELLO_OK;
+    }
+}
+
+static void on_refused(void *ctx, uint64_t peer, uint32_t code, const char *text)
+{
+    struct program *p = ctx;
+
+    if (p->node != NULL && p->phase < PHASE_QUIET)
+        node_peer_refused(p->node, peer,
+                          code == PEER_HELLO_REMOVED    ? NODE_REMOVED :
+                          code == PEER_HELLO_REPLACED ? NODE_REPLACED : NODE_ADMIT,
+                          text);
+}
+
 static void add_status(void *ctx, struct bytes *json)
 {
     struct program *p = ctx;
@@ -270,6 +302,16 @@ static void drain(struct program *p)
     p->phase = PHASE_DRAINING;
     socket_server_stop(p->server);
     uv_timer_start(&p->timer, on_drain_bound, DRAIN_MS, 0);
+}
+
+static void on_removed(void *ctx, const char *text)
+{
+    struct program *p = ctx;
+
+    log_error(&p->logger, "%s", text);
+    p->exit_status = CHILD_EXIT_REMOVED;
+    if (p->phase == PHASE_RUNNING)
+        drain(p); /* what it was asked is answered, that it be removed among it */
 }
 
 static void on_handover_bound(uv_timer_t *t)
@@ -355,6 +397,8 @@ static int open_transport(struct program *p)
         .logger = &p->logger,
         .ctx = p,
         .receive = on_receive,
+        .admit = on_admit,
+        .refused = on_refused,
         .connected = on_connected,
         .disconnected = on_disconnected,
     };
@@ -380,7 +424,7 @@ static int open_node(struct program *p, const char *store_dir)
         .store_flags = STORE_UNSYNCED, /* the log is never trimmed yet: it fills a store that a crash spoilt */
         .logger = &p->logger,
     };
-    struct node_callbacks callbacks = {p, on_revision, on_leader, on_fatal};
+    struct node_callbacks callbacks = {p, on_revision, on_leader, on_fatal, on_removed};
     char text[LOG_LINE_BYTES] = "";
     struct network network;
     struct workers workers;
@@ -501,7 +545,8 @@ int node_main(const struct config *c)
     uv_close((uv_handle_t *)&p->timer, NULL);
     uv_run(&p->loop, UV_RUN_NOWAIT);
     if (uv_loop_close(&p->loop) < 0)
-        _exit(CHILD_EXIT_STOPPED); /* the resolver still runs */
+        _exit(p->exit_status); /* the resolver still runs */
+    rc = p->exit_status;
     free(p);
-    return CHILD_EXIT_STOPPED;
+    return rc;
 }

@@ -15,6 +15,8 @@ static int copy_config(struct node *n, const struct node_config *config)
     n->config.name = n->name;
     n->config.store_dir = n->store_dir;
     n->config.members = NULL;
+    if (n->config.max_learners == 0)
+        n->config.max_learners = 1;
     if (n->config.proposal_timeout_ms == 0)
         n->config.proposal_timeout_ms = 5000 + 2 * config->election_ms;
     if (config->n_members > NODE_MAX_MEMBERS)
@@ -96,6 +98,7 @@ static int open_store(struct node *n, const struct node_config *config, char *te
     };
     struct store_read *read = NULL;
     struct store_meta meta;
+    bool removed = false;
     int rc = store_open(n->store_dir, &options, &n->store);
 
     if (rc < 0) {
@@ -112,10 +115,17 @@ static int open_store(struct node *n, const struct node_config *config, char *te
         n->applied_term = meta.applied_term;
         n->epoch = meta.epoch;
         n->revision = meta.revision;
-    } else {
-        snprintf(text, text_size, "the store in %s cannot be read: %s", n->store_dir, strerror(-rc));
+        rc = members_load(n);
     }
+    if (rc == 0)
+        rc = members_is_removed(n, n->config.id, &removed);
+    if (rc < 0)
+        snprintf(text, text_size, "the store in %s cannot be read: %s", n->store_dir, strerror(-rc));
     store_read_end(read);
+    if (rc == 0 && removed) {
+        snprintf(text, text_size, "this member was removed from the cluster; its data directory is of no use to it any more");
+        rc = -EIDRM;
+    }
     return rc;
 }
 
@@ -172,6 +182,7 @@ int node_open(const struct node_config *config, const struct disk *disk, const s
     reads_init(n);
     leases_init(n);
     services_init(n);
+    members_init(n);
     n->send_entries = calloc(APPEND_MAX_ENTRIES, sizeof *n->send_entries);
     rc = proposals_init(n);
     if (rc == 0)
@@ -251,6 +262,8 @@ void node_close(struct node *n)
     reads_fini(n, STATUS_STOPPED);
     leases_fini(n, STATUS_STOPPED);
     services_fini(n, STATUS_STOPPED);
+    members_fini(n, STATUS_STOPPED);
+    members_forget_known(n);
     apply_fini(n);
     core_free(n->core);
     if (n->log != NULL)

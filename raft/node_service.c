@@ -14,7 +14,7 @@ static void end_all(struct node *n, uint16_t status)
 {
     while (!list_empty(&n->services.members)) {
         struct node_member_change *m = LIST_ITEM(n->services.members.next, struct node_member_change, link);
-        struct socket_member_done done = {.status = status};
+        struct socket_member_done done = {.status = m->status};
 
         list_remove(&m->link);
         free(m->take_peer_urls);
@@ -24,7 +24,7 @@ static void end_all(struct node *n, uint16_t status)
         struct node_maintain *m = LIST_ITEM(n->services.maintain.next, struct node_maintain, link);
 
         list_remove(&m->link);
-        m->done(m, status, 0, "");
+        m->done(m, m->status != 0 ? m->status : status, 0, "");
     }
 }
 
@@ -40,23 +40,37 @@ void services_pump(struct node *n)
 
 void node_member_change(struct node *n, struct node_member_change *m)
 {
+    list_init(&m->link);
+    m->status = STATUS_TOO_MANY_REQUESTS;
+    if (!n->failed && members_ask(n, m))
+        return;
     list_push_back(&n->services.members, &m->link);
     node_want_turn(n);
 }
 
 void node_member_change_cancel(struct node *n, struct node_member_change *m)
 {
+    if (members_cancel(n, m))
+        return;
     list_remove(&m->link);
     free(m->take_peer_urls);
 }
 
 void node_maintain(struct node *n, struct node_maintain *m)
 {
+    bool transfer = m->op == SOCKET_MAINTAIN_MOVE_LEADER || m->op == SOCKET_MAINTAIN_TRANSFER_AWAY;
+
+    list_init(&m->link);
+    m->status = transfer ? STATUS_TOO_MANY_REQUESTS : 0;
+    if (transfer && !n->failed && members_ask_transfer(n, m))
+        return;
     list_push_back(&n->services.maintain, &m->link);
     node_want_turn(n);
 }
 
 void node_maintain_cancel(struct node *n, struct node_maintain *m)
 {
+    if (members_cancel(n, m))
+        return;
     list_remove(&m->link);
 }

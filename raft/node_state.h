@@ -41,6 +41,8 @@
 #define NODE_LEASE_NOTE_MS ((uint64_t)5 * 60 * 1000)     /* without a keep-alive, until a checkpoint notes what remains */
 #define NODE_LEASE_WALK 2000                             /* leases looked at for that, twice a second */
 
+#define NODE_MAX_MEMBER_REQUESTS 64                      /* changes and lists of members that wait */
+
 #define PROPOSAL_TABLE_SIZE (NODE_MAX_PROPOSALS * 2)
 
 enum proposal_state { PROPOSAL_QUEUED = 1, PROPOSAL_SENT, PROPOSAL_ENDED };
@@ -148,6 +150,30 @@ struct leases {
     struct lease_remote remote[NODE_MAX_MEMBERS];
 };
 
+/* What a member published of itself. */
+struct member_known {
+    uint64_t id;
+    char *name, *client_urls; /* comma-separated */
+};
+
+/* The newest change that a peer asked this leader for. */
+struct remote_change {
+    uint64_t peer, sequence, term, index, id;
+    uint16_t status;
+    bool open; /* not committed yet */
+};
+
+struct members {
+    struct list requests;
+    size_t count;
+    uint64_t sequence;
+    struct remote_change remote[NODE_MAX_MEMBERS];
+    struct member_known known[NODE_MAX_MEMBERS];
+    size_t n_known;
+    uint64_t applied[NODE_MAX_MEMBERS]; /* the membership as of applied_index */
+    size_t n_applied;
+};
+
 struct apply_job;
 
 struct node {
@@ -167,7 +193,7 @@ struct node {
     struct log *log;
     struct core *core;
 
-    bool started, failed, advancing, turn_wanted;
+    bool started, failed, advancing, turn_wanted, removed;
     uint64_t timer_ms; /* as last set; 0: not set */
     uint64_t members_version;
     uint64_t connected[NODE_MAX_MEMBERS];
@@ -207,6 +233,7 @@ struct node {
     struct proposals proposals;
     struct reads reads;
     struct leases leases;
+    struct members members;
     struct {
         struct list members, maintain; /* ended; told at the next turn */
     } services;
@@ -240,6 +267,7 @@ int node_ready(void *ctx, const struct core_ready *ready);
 /* node_commit.c */
 void commit_pump(struct node *n);
 int commit_receive(struct node *n, uint64_t from, struct slice payload);
+void commit_tell_all(struct node *n, uint64_t commit);
 void commit_was_told(struct node *n, uint64_t peer, uint64_t commit);
 
 /* node_flush.c */
@@ -294,6 +322,34 @@ int leases_receive_reply(struct node *n, uint64_t from, struct slice payload);
 void services_init(struct node *n);
 void services_fini(struct node *n, uint16_t status);
 void services_pump(struct node *n);
+
+/* node.c again: of members */
+bool node_is_connected(const struct node *n, uint64_t peer);
+bool node_has_committed_own(const struct node *n); /* an entry of this leader's own term */
+uint64_t node_fittest(const struct node *n);       /* to lead next; 0: nobody */
+void node_removed(struct node *n, const char *text);
+void node_leader_goes(struct node *n); /* it has removed itself */
+
+/* member.c */
+struct member_state;
+void members_init(struct node *n);
+void members_fini(struct node *n, uint16_t status);
+bool members_ask(struct node *n, struct node_member_change *m); /* false: too many wait */
+bool members_ask_transfer(struct node *n, struct node_maintain *m);
+bool members_cancel(struct node *n, const void *whose);
+bool members_pump(struct node *n); /* true: an entry was appended */
+uint64_t members_due_ms(const struct node *n);
+void members_fail_all(struct node *n);
+bool members_may_change(const struct node *n);
+size_t members_view(const struct node *n, struct member_state *ret_states);
+int members_receive_change(struct node *n, uint64_t from, struct slice payload);
+int members_receive_result(struct node *n, uint64_t from, struct slice payload);
+
+/* member_known.c */
+int members_load(struct node *n); /* from the store: at first, and whenever an entry changed it */
+void members_forget_known(struct node *n);
+const struct member_known *members_known(const struct node *n, uint64_t id);
+int members_is_removed(struct node *n, uint64_t id, bool *ret_removed);
 
 /* read.c */
 void reads_init(struct node *n);

@@ -75,6 +75,7 @@ void peer_hello_encode(const struct peer_hello *m, struct bytes *out)
     bytes_u64(out, m->from);
     bytes_u64(out, m->to);
     bytes_u32_slice(out, m->urls);
+    bytes_u64(out, m->instance);
 }
 
 int peer_hello_decode(struct slice in, struct peer_hello *ret_m)
@@ -90,6 +91,7 @@ int peer_hello_decode(struct slice in, struct peer_hello *ret_m)
     m.from = reader_u64(&r);
     m.to = reader_u64(&r);
     m.urls = reader_u32_slice(&r);
+    m.instance = reader_left(&r) != 0 ? reader_u64(&r) : 0; /* the first programs did not send it */
     rc = finish(&r, found.data);
     if (rc == 0)
         *ret_m = m;

@@ -31,6 +31,8 @@ enum peer_hello_code {
     PEER_HELLO_WRONG_MEMBER = 2, /* the dialler means another member, or is this one itself */
     PEER_HELLO_WRONG_VERSION = 3,
     PEER_HELLO_BUSY = 4,
+    PEER_HELLO_REMOVED = 5,  /* the dialler is no member any more */
+    PEER_HELLO_REPLACED = 6, /* that member has, or had, another data directory */
 };
 
 struct peer_frame_head {
@@ -43,6 +45,7 @@ struct peer_hello {
     uint32_t version, min_version;
     uint64_t cluster_id, from, to;
     struct slice urls; /* where the dialler listens, comma-separated */
+    uint64_t instance; /* of its data directory; 0: it does not say */
 };
 
 struct peer_hello_reply {

@@ -467,6 +467,11 @@ static bool window_take(struct node *n, uint64_t peer, uint64_t life, uint64_t s
     for (size_t i = 0; i < NODE_MAX_MEMBERS && w == NULL; i++)
         if (n->proposals.windows[i].peer == peer || n->proposals.windows[i].peer == 0)
             w = &n->proposals.windows[i];
+    for (size_t i = 0; i < NODE_MAX_MEMBERS && w == NULL; i++) /* of one that is no member any more */
+        if (!core_is_member(n->core, n->proposals.windows[i].peer)) {
+            w = &n->proposals.windows[i];
+            w->peer = 0;
+        }
     if (w == NULL)
         return false;
     if (w->peer == 0 || w->term != core_term(n->core))

@@ -278,7 +278,10 @@ int reads_receive_index(struct node *n, uint64_t from, struct slice payload)
     for (size_t i = 0; i < NODE_MAX_MEMBERS && slot == NULL; i++)
         if (n->reads.remote[i].peer == from || n->reads.remote[i].peer == 0)
             slot = &n->reads.remote[i];
-    if (slot == NULL || (slot->state != 0 && slot->sequence == m.sequence))
+    for (size_t i = 0; i < NODE_MAX_MEMBERS && slot == NULL; i++) /* of one that is no member any more */
+        if (!core_is_member(n->core, n->reads.remote[i].peer))
+            slot = &n->reads.remote[i];
+    if (slot == NULL || (slot->peer == from && slot->state != 0 && slot->sequence == m.sequence))
         return 0; /* it asks again what is being answered */
     *slot = (struct remote_read){.peer = from, .sequence = m.sequence, .state = BARRIER_WAITING};
     return 0;

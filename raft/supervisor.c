@@ -333,7 +333,7 @@ static bool is_fatal(const struct child *c, int status)
 {
     if (!WIFEXITED(status) || (c->kind != CHILD_NODE && c->ever_ready))
         return false;
-    return WEXITSTATUS(status) == CHILD_EXIT_FATAL ||
+    return WEXITSTATUS(status) == CHILD_EXIT_FATAL || (c->kind == CHILD_NODE && WEXITSTATUS(status) == CHILD_EXIT_REMOVED) ||
            (c->kind == CHILD_MOUNT && WEXITSTATUS(status) == CHILD_EXIT_MOUNT_POINT);
 }
 
@@ -354,7 +354,7 @@ static void on_end(struct supervisor *s, struct child *c, int status)
     }
     if (is_fatal(c, status)) {
         log_debug(&s->logger, "%s %s", c->title, how); /* it has said why itself */
-        stop(s, 1);
+        stop(s, WEXITSTATUS(status) == CHILD_EXIT_REMOVED ? CHILD_EXIT_REMOVED : 1);
         return;
     }
     if (c->kind == CHILD_MOUNT && stopped && c->ever_ready) {

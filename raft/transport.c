@@ -151,9 +151,21 @@ static void set_peers(void *ctx, const uint64_t *ids, const char *const *urls, s
     }
 }
 
+static void forget(void *ctx, uint64_t id)
+{
+    struct transport *t = ctx;
+
+    LIST_FOREACH_SAFE(it, &t->conns) {
+        struct peer_conn *c = LIST_ITEM(it, struct peer_conn, link);
+
+        if (c->dial == NULL && c->greeted && c->peer == id)
+            conn_close(c);
+    }
+}
+
 void transport_table(struct transport *t, struct network *ret_network)
 {
-    *ret_network = (struct network){t, send_frame, set_peers, push_out};
+    *ret_network = (struct network){t, send_frame, set_peers, push_out, forget};
 }
 
 struct transport_counters transport_counters(const struct transport *t)

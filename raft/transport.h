@@ -29,6 +29,7 @@ struct transport;
 
 struct transport_options {
     uint64_t cluster_id, id;
+    uint64_t instance; /* of this member's data directory */
     const struct url *listen;
     size_t n_listen;
     const char *urls; /* what the others are told in the hello: where this member listens */
@@ -37,6 +38,9 @@ struct transport_options {
     void *ctx;
     /* -EBADMSG: the connection that it came on is closed. */
     int (*receive)(void *ctx, uint64_t from, uint8_t type, struct slice payload);
+    /* Of a peer that says hello: whether it may, or an enum peer_hello_code with a text; NULL: everybody may. */
+    uint32_t (*admit)(void *ctx, uint64_t from, uint64_t instance, char *ret_text, size_t text_size);
+    void (*refused)(void *ctx, uint64_t peer, uint32_t code, const char *text); /* by that peer; may be NULL */
     void (*connected)(void *ctx, uint64_t peer);
     void (*disconnected)(void *ctx, uint64_t peer);
 };

@@ -65,7 +65,7 @@ static uint32_t judge(const struct transport *t, const struct peer_hello *m, cha
                  (unsigned long long)m->from, (unsigned long long)m->to, (unsigned long long)t->o.id);
         return PEER_HELLO_WRONG_MEMBER;
     }
-    return PEER_HELLO_OK;
+    return t->o.admit != NULL ? t->o.admit(t->o.ctx, m->from, m->instance, text, size) : (uint32_t)PEER_HELLO_OK;
 }
 
 static int send_reply(struct peer_conn *c, const struct peer_hello_reply *m)

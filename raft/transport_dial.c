@@ -91,7 +91,7 @@ static int send_hello(struct dial *d)
 {
     struct transport *t = d->t;
     struct peer_hello hello = {PEER_PROTOCOL, PEER_PROTOCOL_MIN, t->o.cluster_id, t->o.id, d->id,
-                               slice_from_str(t->urls)};
+                               slice_from_str(t->urls), t->o.instance};
     struct bytes b;
     bool ok;
 
@@ -204,6 +204,7 @@ static int take_reply(struct dial *d, struct slice payload)
     struct transport *t = d->t;
     struct peer_hello_reply m;
     char text[256];
+    uint64_t id;
 
     if (peer_hello_reply_decode(payload, &m) < 0)
         return -EBADMSG;
@@ -212,7 +213,10 @@ static int take_reply(struct dial *d, struct slice payload)
         d->refused = true;
         snprintf(text, sizeof(text), "it refuses us: %.*s", (int)(m.text.len < 200 ? m.text.len : 200),
                  m.text.len != 0 ? (const char *)m.text.data : "");
+        id = d->id;
         dial_drop(d, text);
+        if (t->o.refused != NULL)
+            t->o.refused(t->o.ctx, id, m.code, text + strlen("it refuses us: ")); /* last: it may take d away */
         return 0;
     }
     if (m.cluster_id != t->o.cluster_id || m.member_id != d->id || m.version < PEER_PROTOCOL_MIN ||

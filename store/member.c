@@ -34,6 +34,17 @@ int member_save(struct store_batch *b, const struct member_info *member, uint16_
     return meta_row_put(b->snap.txn, b->snap.store->main, name, bytes_slice(out));
 }
 
+int member_forget(struct store_batch *b, uint64_t id)
+{
+    char name[MEMBER_NAME_BYTES];
+    MDB_val key = {MEMBER_NAME_BYTES - 1, name};
+    int rc;
+
+    snprintf(name, sizeof(name), MEMBER_PREFIX "%016" PRIx64, id);
+    rc = err_from_mdb(mdb_del(b->snap.txn, b->snap.store->main, &key, NULL));
+    return rc == -ENOENT ? 0 : rc;
+}
+
 static int decode_member(struct slice body, struct arena *arena, struct member_info *m)
 {
     struct reader r = reader_make(body);

@@ -8,5 +8,6 @@
 #include "store/batch.h"
 
 int member_save(struct store_batch *b, const struct member_info *member, uint16_t *ret_status);
+int member_forget(struct store_batch *b, uint64_t id); /* 0 also when it never published anything */
 
 #endif

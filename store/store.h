@@ -76,6 +76,10 @@ int store_batch_advance(struct store_batch *b, uint64_t index, uint64_t term);
 
 /* The last committed membership, opaque to the store; kept with its index. */
 int store_batch_set_membership(struct store_batch *b, uint64_t index, struct slice membership);
+/* The one before; -ENOENT: none yet. Lives until the batch writes or ends. */
+int store_batch_membership(struct store_batch *b, struct slice *ret_membership);
+/* The entry at index removed that member: what it published goes, and its number is known as a removed one's for good. */
+int store_batch_remove_member(struct store_batch *b, uint64_t index, uint64_t id);
 
 /* A session's last answer, kept so that a retried proposal gets it again and changes nothing.
  * find: 0 and *ret_found: 0 apply it (it is later than the last; numbers between were given up by the session), 1 it
@@ -128,6 +132,8 @@ int64_t store_read_compacted(const struct store_read *r);
 /* What members published of themselves (COMMAND_MEMBER_PUBLISH), in arena, by id. */
 #define STORE_MEMBERS_MAX 256
 int store_members(struct store_read *r, struct arena *arena, struct member_info **ret_members, size_t *ret_count);
+
+int store_member_removed(struct store_read *r, uint64_t id, bool *ret_removed);
 
 /* etcd's Range, all options. *ret_status: OK, COMPACTED, FUTURE_REVISION, INVALID_SORT. The kvs stand in
  * arena; their bytes there or in the map. max_bytes bounds what arena may grow by (0: no bound);

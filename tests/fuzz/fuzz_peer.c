@@ -78,6 +78,18 @@ static void check(uint8_t type, struct slice in, struct arena *arena)
     case PEER_COMMIT:
         ROUND(commit, commit);
         break;
+    case PEER_MEMBER_CHANGE:
+        ROUND(member_change, member_change);
+        break;
+    case PEER_MEMBER_RESULT:
+        ROUND(member_result, member_result);
+        break;
+    case PEER_SNAPSHOT_OFFER:
+        ROUND(snapshot_offer, snapshot_offer);
+        break;
+    case PEER_SNAPSHOT_REPLY:
+        ROUND(snapshot_reply, snapshot_reply);
+        break;
     case 0:
         check_entry(in, arena);
         break;

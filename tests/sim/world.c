@@ -274,9 +274,9 @@ void world_start_node(struct world *w, int i)
         .store_flags = STORE_NOSYNC, .store_map_bytes = (size_t)256 << 20, .log_segment_bytes = w->segment_bytes,
         .log_cache_bytes = 32 * 1024};
     struct clock clock = {s, clock_now, clock_wall, clock_random, clock_set_timer};
-    struct network network = {s, network_send, network_set_peers, network_push_out};
+    struct network network = {s, network_send, network_set_peers, network_push_out, NULL};
     struct workers workers = {s, workers_submit, workers_idle};
-    struct node_callbacks callbacks = {s, on_revision, on_leader, on_fatal};
+    struct node_callbacks callbacks = {s, on_revision, on_leader, on_fatal, NULL};
     struct disk disk = sim_disk_table(s->disk);
     int rc;
 

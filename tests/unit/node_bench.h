@@ -42,7 +42,10 @@ struct bench { /* a node on the bench */
     size_t n_sent;
     struct node *node;
     char text[512];
-    unsigned fatals, leaders, no_leaders;
+    unsigned fatals, leaders, no_leaders, removals;
+    uint64_t forgotten;
+    size_t n_peers; /* as last set */
+    bool lax;       /* no strict check of changes of membership */
     int fatal_error;
     char fatal_text[512];
     int64_t revision;
@@ -84,10 +87,21 @@ static inline void send_frame(void *ctx, uint64_t to, uint8_t type, struct slice
 
 static inline void set_peers(void *ctx, const uint64_t *ids, const char *const *urls, size_t n)
 {
+    ((struct bench *)ctx)->n_peers = n;
 }
 
 static inline void push_out(void *ctx)
 {
+}
+
+static inline void forget(void *ctx, uint64_t id)
+{
+    ((struct bench *)ctx)->forgotten = id;
+}
+
+static inline void on_removed(void *ctx, const char *text)
+{
+    ((struct bench *)ctx)->removals++;
 }
 
 static inline void submit(void *ctx, enum work_queue queue, struct work *w)
@@ -204,14 +218,14 @@ static inline int bench_open(struct bench *b, unsigned members)
         {.id = 1, .name = "a", .peer_url = "a:1", .voter = true},
         {.id = 2, .name = "b", .peer_url = "b:1", .voter = true},
     };
-    struct node_config config = {.id = 1, .cluster_id = 9, .name = "a", .members = members == 1 ? all + 1 : all,
+    struct node_config config = {.id = 1, .cluster_id = 9, .lax_reconfig = b->lax, .name = "a", .members = members == 1 ? all + 1 : all,
                                  .n_members = members, .heartbeat_ms = 100, .election_ms = ELECTION_MS,
                                  .store_dir = b->store_dir, .store_flags = STORE_NOSYNC,
                                  .store_map_bytes = (size_t)1 << 30};
     struct clock clock = {b, now_ms, wall_ns, random_u64, set_timer};
-    struct network network = {b, send_frame, set_peers, push_out};
+    struct network network = {b, send_frame, set_peers, push_out, forget};
     struct workers workers = {b, submit, idle};
-    struct node_callbacks callbacks = {b, on_revision, on_leader, on_fatal};
+    struct node_callbacks callbacks = {b, on_revision, on_leader, on_fatal, on_removed};
 
     return node_open(&config, &b->disk, &clock, &network, &workers, &callbacks, &b->node, b->text, sizeof b->text);
 }

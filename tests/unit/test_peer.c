@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "raft/lease_message.h"
+#include "base/status.h"
 #include "raft/message.h"
 
 #define MAX_BYTES 512
@@ -120,6 +121,10 @@ static void our_own_are_the_bytes_of_the_page(void **state)
     const struct peer_read_index_reply reply = {0x1122334455667788, true, 99};
     const struct peer_read_confirm confirm = {5, 17};
     const struct peer_commit commit = {5, 11, 4};
+    const struct peer_member_change change = {5, 1, true, 0, slice_from_str("http://h:1")};
+    const struct peer_member_result result = {5, STATUS_OK, 99, 9};
+    struct peer_member_change change2;
+    struct peer_member_result result2;
     struct peer_forward forward2;
     struct peer_forward_reject reject2;
     struct peer_read_index question2;
@@ -161,6 +166,16 @@ static void our_own_are_the_bytes_of_the_page(void **state)
     assert_example("### COMMIT (", &out);
     assert_int_equal(peer_commit_decode(bytes_slice(&out), &commit2), 0);
     assert_true(commit2.term == 5 && commit2.index == 11 && commit2.index_term == 4);
+    bytes_reset(&out);
+    peer_member_change_encode(&change, &out);
+    assert_example("### MEMBER_CHANGE (", &out);
+    assert_int_equal(peer_member_change_decode(bytes_slice(&out), &change2), 0);
+    assert_true(change2.sequence == 5 && change2.op == 1 && change2.learner && slice_equal(change2.peer_urls, change.peer_urls));
+    bytes_reset(&out);
+    peer_member_result_encode(&result, &out);
+    assert_example("### MEMBER_RESULT (", &out);
+    assert_int_equal(peer_member_result_decode(bytes_slice(&out), &result2), 0);
+    assert_true(result2.sequence == 5 && result2.status == STATUS_OK && result2.index == 99 && result2.id == 9);
     bytes_fini(&out);
     arena_fini(&arena);
 }
@@ -225,6 +240,8 @@ static int decode_any(uint8_t type, struct slice in, struct arena *arena)
     struct peer_read_index_reply reply;
     struct peer_read_confirm confirm;
     struct peer_commit commit;
+    struct peer_member_change change;
+    struct peer_member_result result;
 
     switch (type) {
     case PEER_FORWARD:
@@ -244,6 +261,10 @@ static int decode_any(uint8_t type, struct slice in, struct arena *arena)
         return peer_lease_decode(in, arena, &(struct peer_lease){0});
     case PEER_LEASE_REPLY:
         return peer_lease_reply_decode(in, arena, &(struct peer_lease_reply){0});
+    case PEER_MEMBER_CHANGE:
+        return peer_member_change_decode(in, &change);
+    case PEER_MEMBER_RESULT:
+        return peer_member_result_decode(in, &result);
     default:
         return peer_message_decode(type, in, arena, &m);
     }

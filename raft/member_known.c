@@ -1,0 +1,155 @@
+/* member_known.c - what this member knows of the others from its store: what they published, who was removed. It decides who
+ * is let in, and notices its own removal. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "raft/node_state.h"
+
+static void known_free(struct member_known *k)
+{
+    free(k->name);
+    free(k->client_urls);
+}
+
+void members_forget_known(struct node *n)
+{
+    for (size_t i = 0; i < n->members.n_known; i++)
+        known_free(&n->members.known[i]);
+    n->members.n_known = 0;
+}
+
+const struct member_known *members_known(const struct node *n, uint64_t id)
+{
+    for (size_t i = 0; i < n->members.n_known; i++)
+        if (n->members.known[i].id == id)
+            return &n->members.known[i];
+    return NULL;
+}
+
+static char *join(const struct slice *items, size_t n)
+{
+    struct bytes b;
+    size_t len;
+
+    bytes_init(&b);
+    for (size_t i = 0; i < n; i++) {
+        if (i > 0)
+            bytes_u8(&b, ',');
+        bytes_append(&b, items[i]);
+    }
+    bytes_u8(&b, 0);
+    return (char *)bytes_take(&b, &len);
+}
+
+static int learn(struct node *n, const struct member_info *m)
+{
+    struct member_known k = {.id = m->id};
+
+    if (n->members.n_known == NODE_MAX_MEMBERS)
+        return 0; /* rows of no member: nobody asks for them */
+    k.name = m->name.len != 0 ? strndup((const char *)m->name.data, m->name.len) : strdup("");
+    k.client_urls = join(m->client_urls, m->n_client_urls);
+    if (k.name == NULL || k.client_urls == NULL) {
+        known_free(&k);
+        return -ENOMEM;
+    }
+    n->members.known[n->members.n_known++] = k;
+    return 0;
+}
+
+static bool contains(const uint64_t *ids, size_t n, uint64_t id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+/* Who is a member by what is applied; those that were and are not any more are cut off. */
+static void note_membership(struct node *n, const struct core_member *members, size_t count)
+{
+    uint64_t ids[NODE_MAX_MEMBERS], old[NODE_MAX_MEMBERS];
+    size_t n_old = n->members.n_applied;
+
+    memcpy(old, n->members.applied, sizeof old);
+    for (size_t i = 0; i < count; i++)
+        ids[i] = members[i].id;
+    memcpy(n->members.applied, ids, count * sizeof ids[0]);
+    n->members.n_applied = count;
+    if (!n->started)
+        return;
+    for (size_t i = 0; i < n_old; i++) {
+        if (contains(ids, count, old[i]))
+            continue;
+        if (old[i] == n->config.id)
+            node_removed(n, "this member was removed from the cluster; its data directory is of no use to it any more");
+        else if (n->network.forget != NULL)
+            n->network.forget(n->network.ctx, old[i]);
+        if (old[i] == core_leader(n->core))
+            node_leader_goes(n);
+    }
+}
+
+int members_load(struct node *n)
+{
+    struct core_member members[NODE_MAX_MEMBERS];
+    struct member_info *infos = NULL;
+    struct store_read *read = NULL;
+    struct store_meta meta;
+    struct arena arena;
+    size_t n_infos = 0, count = 0;
+    int rc;
+
+    arena_init(&arena);
+    rc = store_read_begin(n->store, &read);
+    if (rc == 0)
+        rc = store_read_meta(read, &meta);
+    if (rc == 0)
+        rc = store_members(read, &arena, &infos, &n_infos);
+    if (rc == 0 && meta.membership_index != 0 &&
+        core_membership_read(meta.membership, members, NODE_MAX_MEMBERS, &count) < 0)
+        rc = -EUCLEAN;
+    members_forget_known(n);
+    for (size_t i = 0; i < n_infos && rc == 0; i++)
+        rc = learn(n, &infos[i]);
+    if (rc == 0)
+        note_membership(n, members, count);
+    store_read_end(read);
+    arena_fini(&arena);
+    return rc;
+}
+
+int members_is_removed(struct node *n, uint64_t id, bool *ret_removed)
+{
+    struct store_read *read = NULL;
+    int rc = store_read_begin(n->store, &read);
+
+    if (rc == 0)
+        rc = store_member_removed(read, id, ret_removed);
+    store_read_end(read);
+    return rc;
+}
+
+/* ---- at the door ---- */
+
+enum node_admission node_admits(struct node *n, uint64_t peer, uint64_t instance, char *ret_text, size_t text_size)
+{
+    bool removed = false;
+
+    if (n->failed || !n->started)
+        return NODE_ADMIT; /* it will be closed anyway, or looked at again */
+    if (members_is_removed(n, peer, &removed) == 0 && removed) {
+        snprintf(ret_text, text_size, "member %016llx was removed from the cluster", (unsigned long long)peer);
+        return NODE_REMOVED;
+    }
+    return NODE_ADMIT;
+}
+
+void node_peer_refused(struct node *n, uint64_t peer, enum node_admission why, const char *text)
+{
+    if (n->failed || !n->started || why == NODE_ADMIT)
+        return;
+    node_removed(n, text);
+    node_want_turn(n);
+}
