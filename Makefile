@@ -166,6 +166,8 @@ install: all
 	install -m 0755 $(PROGRAMS) $(DESTDIR)$(PREFIX)/bin/
 	for m in $(wildcard docs/man/*.[18]); do \
 		install -m 0644 $$m $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/; done
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's,/usr/local,$(PREFIX),' packaging/systemd/quorumfsd.service >$(DESTDIR)$(PREFIX)/lib/systemd/system/quorumfsd.service
 
 clean:
 	rm -rf $(BUILD)

@@ -7,7 +7,7 @@
 static const struct {
     const char *text;
     enum url_scheme scheme;
-} schemes[] = {{"http://", URL_HTTP}, {"https://", URL_HTTPS}, {"unix://", URL_UNIX}};
+} schemes[] = {{"http://", URL_HTTP}, {"https://", URL_HTTPS}, {"unix://", URL_UNIX}, {"unixs://", URL_UNIXS}};
 
 static int fail(const char *why, const char **ret_why)
 {
@@ -100,7 +100,7 @@ int url_parse(struct slice text, struct url *ret_url, const char **ret_why)
             continue;
         u.scheme = schemes[i].scheme;
         rest = slice_make(text.data + len, text.len - len);
-        if (u.scheme != URL_UNIX) {
+        if (u.scheme != URL_UNIX && u.scheme != URL_UNIXS) {
             if (parse_authority(rest, &u, ret_why) < 0)
                 return -EINVAL;
         } else {
@@ -113,7 +113,7 @@ int url_parse(struct slice text, struct url *ret_url, const char **ret_why)
         *ret_url = u;
         return 0;
     }
-    return fail("it must begin with http://, https:// or unix://", ret_why);
+    return fail("it must begin with http://, https://, unix:// or unixs://", ret_why);
 }
 
 int url_list_parse(struct slice text, struct url *ret_urls, size_t max, size_t *ret_count, struct slice *ret_bad,
@@ -144,7 +144,7 @@ int url_list_parse(struct slice text, struct url *ret_urls, size_t max, size_t *
 
 void url_format_address(const struct url *u, char *out, size_t size)
 {
-    if (u->scheme == URL_UNIX)
+    if (u->scheme == URL_UNIX || u->scheme == URL_UNIXS)
         snprintf(out, size, "%s", u->host);
     else if (strchr(u->host, ':') != NULL)
         snprintf(out, size, "[%s]:%u", u->host, (unsigned)u->port);

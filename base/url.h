@@ -1,4 +1,4 @@
-/* url.h - the addresses on command lines: http://host:port, https://host:port, unix://path.
+/* url.h - the addresses on command lines: http://host:port, https://host:port, unix://path, unixs://path.
  *
  * Process: any.
  * Thread:  pure functions.
@@ -14,7 +14,7 @@
 #define URL_TEXT_MAX_BYTES 280  /* what url_format() needs, terminator included */
 #define URL_LIST_MAX 16         /* URLs of one flag */
 
-enum url_scheme { URL_HTTP, URL_HTTPS, URL_UNIX };
+enum url_scheme { URL_HTTP, URL_HTTPS, URL_UNIX, URL_UNIXS }; /* those with an s: by TLS */
 
 struct url {
     enum url_scheme scheme;

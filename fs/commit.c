@@ -54,7 +54,8 @@ void commit_drop_buffer(struct inode *i)
     i->buffer = NULL;
 }
 
-void commit_drop_if_over(const struct mount *m, struct inode *i)
+/* Nobody writes to it and it will not be committed. */
+static void drop_if_over(const struct mount *m, struct inode *i)
 {
     if (i->buffer != NULL && i->n_writers == 0 && !i->committing &&
         (inode_is_dead(&m->inodes, i) || !i->buffer->dirty))
@@ -116,6 +117,8 @@ static void launch(struct mount *m, struct inode *i)
 
     if (c == NULL) {
         commit_ended(m, i, ENOMEM);
+        if (i->n_writers == 0)
+            commit_drop_buffer(i);
         return;
     }
     c->node = i;
@@ -148,7 +151,6 @@ static void commit_done(struct waiting *c, int error)
     struct mount *m = c->m;
     struct inode *i = c->node;
     struct buffer *b = i->buffer;
-    bool again = false;
 
     i->committing = false;
     if (error == 0) {
@@ -158,14 +160,11 @@ static void commit_done(struct waiting *c, int error)
             i->ino = c->result_ino;
         if (b != NULL && b->changes == c->changes) {
             commit_drop_buffer(i);
-        } else if (b != NULL) { /* more was written meanwhile */
-            if (b->append_only)
-                b->base_bytes += (size_t)c->ino;
-            again = true;
+        } else if (b != NULL && b->append_only) { /* more was written meanwhile */
+            b->base_bytes += (size_t)c->ino;
         }
     } else if ((error == ESTALE || error == ENOENT) && c->cmd.kind != COMMAND_PUT && has_moved(c)) {
-        again = true; /* renamed before this arrived */
-        error = 0;
+        error = 0; /* renamed before this arrived: what is left is committed under its new name */
     } else if (inode_is_dead(&m->inodes, i) && i->unlinked_here) {
         error = 0; /* written to a file that has no name any more: gone with its last handle */
     }
@@ -175,11 +174,9 @@ static void commit_done(struct waiting *c, int error)
         if (i->fresh)
             tail_detach(m, i);
     }
-    if (again && i->buffer != NULL && i->n_writers == 0 && list_empty(&i->commit_waiters))
-        commit_quietly(m, i);
-    commit_drop_if_over(m, i);
+    drop_if_over(m, i);
     commit_ended(m, i, error);
-    commit_drop_if_over(m, i);
+    commit_rest(m, i);
     wait_free(c);
 }
 
@@ -251,14 +248,15 @@ void commit_start(struct waiting *w, struct inode *i)
 
 void commit_quietly(struct mount *m, struct inode *i)
 {
-    if (i->buffer == NULL || i->committing)
-        return;
-    if (inode_is_dead(&m->inodes, i) || !i->buffer->dirty) {
-        if (i->n_writers == 0)
-            commit_drop_buffer(i);
-        return;
-    }
-    launch(m, i);
+    drop_if_over(m, i);
+    if (i->buffer != NULL && i->buffer->dirty && !i->committing && !inode_is_dead(&m->inodes, i))
+        launch(m, i);
+}
+
+void commit_rest(struct mount *m, struct inode *i)
+{
+    if (i->n_writers == 0)
+        commit_quietly(m, i);
 }
 
 /* ---- what has been dirty for long ---- */

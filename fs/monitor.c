@@ -15,6 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "fs/background.h"
 #include "fs/ready.h"
 
 #define RESTART_FIRST_MS 100
@@ -27,6 +28,7 @@
 struct monitor {
     const struct logger *log;
     const char *mountpoint;
+    struct background *background; /* NULL: in the foreground */
     int signal_fd, ready_fd;
     pid_t pid;
     uint64_t started_ms, stop_ms; /* stop_ms: when patience ends; 0: not asked to stop */
@@ -94,10 +96,13 @@ static void take_line(struct monitor *o)
 {
     unsigned number;
 
-    if (sscanf(o->line, "fuse %u", &number) == 1)
+    if (sscanf(o->line, "fuse %u", &number) == 1) {
         o->connection = number;
-    else if (strcmp(o->line, "ready") == 0)
+    } else if (strcmp(o->line, "ready") == 0) {
         o->ready = true;
+        if (o->background != NULL)
+            background_ready(o->background);
+    }
 }
 
 static void read_ready(struct monitor *o)
@@ -138,6 +143,8 @@ static int start(struct monitor *o, monitor_run run, void *arg)
         sigprocmask(SIG_SETMASK, &none, NULL);
         close(fds[0]);
         close(o->signal_fd);
+        if (o->background != NULL && o->background->lines_fd >= 0)
+            close(o->background->lines_fd);
         snprintf(number, sizeof(number), "%d", fds[1]);
         setenv(READY_VARIABLE, number, 1);
         exit(run(arg));
@@ -159,10 +166,13 @@ static int watch(struct monitor *o)
     int status = 0;
 
     for (;;) {
-        struct pollfd p[2] = {{o->signal_fd, POLLIN, 0}, {o->ready_fd, POLLIN, 0}};
+        struct pollfd p[3] = {{o->signal_fd, POLLIN, 0}, {o->ready_fd, POLLIN, 0},
+                              {o->background != NULL ? o->background->lines_fd : -1, POLLIN, 0}};
         struct signalfd_siginfo info;
 
-        poll(p, 2, o->stop_ms != 0 ? 100 : -1);
+        poll(p, 3, o->stop_ms != 0 ? 100 : -1);
+        if (o->background != NULL)
+            background_relay(o->background);
         read_ready(o);
         if ((p[1].revents & POLLHUP) != 0) {
             close(o->ready_fd);
@@ -206,12 +216,42 @@ static bool wait_before_restart(struct monitor *o, unsigned ms)
     return false;
 }
 
-int monitor_main(const struct logger *log, const char *mountpoint, monitor_run run, void *arg)
+static int run_and_watch(struct monitor *o, monitor_run run, void *arg)
 {
-    struct monitor o = {.log = log, .mountpoint = mountpoint, .ready_fd = -1};
     unsigned delay_ms = RESTART_FIRST_MS;
     bool was_ready = false;
+
+    for (;;) {
+        int status;
+
+        if (start(o, run, arg) < 0)
+            return 1;
+        status = watch(o);
+        was_ready = was_ready || o->ready;
+        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
+            return 0;
+        abort_connection(o);
+        detach(o->mountpoint);
+        if (o->stop_ms != 0)
+            return 0;
+        if (WIFEXITED(status) && !was_ready && (WEXITSTATUS(status) == 2 || WEXITSTATUS(status) == 3))
+            return WEXITSTATUS(status);
+        if (now_ms() - o->started_ms > SETTLED_MS)
+            delay_ms = RESTART_FIRST_MS;
+        log_warn(o->log, "the mount's front end broke (%s %d); starting it again", WIFSIGNALED(status) ? "signal" : "status",
+                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+        if (wait_before_restart(o, delay_ms))
+            return 0;
+        delay_ms = delay_ms * 2 < RESTART_LONGEST_MS ? delay_ms * 2 : RESTART_LONGEST_MS;
+        monitor_detach_dead(o->mountpoint);
+    }
+}
+
+int monitor_main(const struct logger *log, const char *mountpoint, struct background *background, monitor_run run, void *arg)
+{
+    struct monitor o = {.log = log, .mountpoint = mountpoint, .background = background, .ready_fd = -1};
     sigset_t signals;
+    int status;
 
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -222,28 +262,8 @@ int monitor_main(const struct logger *log, const char *mountpoint, monitor_run r
     o.signal_fd = signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK);
     if (o.signal_fd < 0)
         return 1;
-    for (;;) {
-        int status;
-
-        if (start(&o, run, arg) < 0)
-            return 1;
-        status = watch(&o);
-        was_ready = was_ready || o.ready;
-        if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
-            return 0;
-        abort_connection(&o);
-        detach(mountpoint);
-        if (o.stop_ms != 0)
-            return 0;
-        if (WIFEXITED(status) && !was_ready && (WEXITSTATUS(status) == 2 || WEXITSTATUS(status) == 3))
-            return WEXITSTATUS(status);
-        if (now_ms() - o.started_ms > SETTLED_MS)
-            delay_ms = RESTART_FIRST_MS;
-        log_warn(log, "the mount's front end broke (%s %d); starting it again", WIFSIGNALED(status) ? "signal" : "status",
-                 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
-        if (wait_before_restart(&o, delay_ms))
-            return 0;
-        delay_ms = delay_ms * 2 < RESTART_LONGEST_MS ? delay_ms * 2 : RESTART_LONGEST_MS;
-        monitor_detach_dead(mountpoint);
-    }
+    status = run_and_watch(&o, run, arg);
+    if (background != NULL)
+        background_relay(background); /* what was said last */
+    return status;
 }

@@ -152,27 +152,55 @@ static int find_device(const char *mountpoint, uint32_t *ret_device)
     return rc;
 }
 
+/* Commas separate options, so one in a name has a backslash before it. */
+static void append_escaped(struct bytes *b, const char *text)
+{
+    for (; *text != 0; text++) {
+        if (*text == ',' || *text == '\\')
+            bytes_u8(b, '\\');
+        bytes_u8(b, (uint8_t)*text);
+    }
+}
+
+static void append_text(struct bytes *b, const char *text)
+{
+    bytes_append(b, slice_from_str(text));
+}
+
 static int open_session(struct mount *m)
 {
-    char options[256];
-    char *argv[] = {"quorumfs", "-o", options, NULL};
-    struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+    const struct mount_options *o = &m->opt;
     bool root = geteuid() == 0;
+    struct bytes options;
     int rc;
 
+    bytes_init(&options);
+    append_text(&options, "subtype=quorumfs,fsname=");
+    append_escaped(&options, o->source != NULL ? o->source : "quorumfs"); /* by which mount(8) knows that it is mounted */
+    append_text(&options, o->allow_other ? ",allow_other" : "");
     /* As root, or for others, the kernel checks modes; alone, one's own mount is one's own, and the helper, which has no
      * privileges then, must be able to repeat what others did. */
-    snprintf(options, sizeof(options), "fsname=quorumfs,subtype=quorumfs%s%s%s", m->opt.allow_other ? ",allow_other" : "",
-             root || m->opt.allow_other ? ",default_permissions" : "", m->opt.read_only ? ",ro" : "");
-    m->session = fuse_session_new(&args, ops_table(), sizeof(struct fuse_lowlevel_ops), m);
-    fuse_opt_free_args(&args); /* the library has put a copy of its own there */
-    if (m->session == NULL)
-        return -EINVAL;
-    if (fuse_session_mount(m->session, m->opt.mountpoint) != 0)
-        return -ENODEV;
-    rc = fcntl(fuse_session_fd(m->session), F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+    append_text(&options, root || o->allow_other ? ",default_permissions" : "");
+    append_text(&options, o->read_only ? ",ro" : "");
+    append_text(&options, o->no_exec ? ",noexec" : "");
+    append_text(&options, o->no_atime ? ",noatime" : "");
+    bytes_u8(&options, 0);
+    rc = bytes_status(&options);
+    if (rc == 0) {
+        char *argv[] = {"quorumfs", "-o", (char *)options.data, NULL};
+        struct fuse_args args = FUSE_ARGS_INIT(3, argv);
+
+        m->session = fuse_session_new(&args, ops_table(), sizeof(struct fuse_lowlevel_ops), m);
+        fuse_opt_free_args(&args); /* the library has put a copy of its own there */
+        rc = m->session == NULL ? -EINVAL : 0;
+    }
+    bytes_fini(&options);
+    if (rc == 0 && fuse_session_mount(m->session, o->mountpoint) != 0)
+        rc = -ENODEV;
     if (rc == 0)
-        rc = find_device(m->opt.mountpoint, &m->echo.device);
+        rc = fcntl(fuse_session_fd(m->session), F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
+    if (rc == 0)
+        rc = find_device(o->mountpoint, &m->echo.device);
     return rc;
 }
 
@@ -189,6 +217,7 @@ int mount_open(struct mount *m, const struct mount_options *options)
     list_init(&m->delayed);
     list_init(&m->interrupted);
     list_init(&m->ino_waiters);
+    list_init(&m->root_waiters);
     rc = inode_table_init(&m->inodes);
     if (rc == 0)
         rc = announce_init(&m->announce);

@@ -24,6 +24,7 @@
 #define INODE_RANGE 1024             /* numbers asked for at once */
 #define DIRTY_MAX_MS 30000           /* what was written is committed after this, without a FLUSH */
 #define LEADER_RETRY_MS 50           /* between attempts while an election may be under way */
+#define STALE_TRIES 32               /* of one change of a name that others keep changing */
 #define INTERRUPT_AFTER_MS 1000      /* a wait this long answers EINTR when its caller gets a signal */
 #define REQUESTS_PER_TURN 64         /* of the kernel, before the other descriptors get their turn */
 #define DIRECTORY_MAX_NAMES 4000000  /* in one listing; E2BIG past it */
@@ -69,6 +70,8 @@ struct mount {
     uint64_t ino_next, ino_end, spare_next, spare_end;
     bool ino_asked;
     struct list ino_waiters;
+    bool root_making;
+    struct list root_waiters; /* struct waiting: for the directory that is mounted, which nothing has made yet */
 
     uint64_t overlay_lost, echoes, echo_retries;
     uint64_t leaderless_since_ms; /* 0: there is one */
@@ -146,7 +149,7 @@ struct waiting {
     int to_set;
     uint64_t changes;
     uint64_t ino;
-    int outcome;
+    unsigned tries;      /* of a change whose names were others' when it arrived */
 };
 
 struct waiting *wait_new(struct mount *m, fuse_req_t req, wait_then then);
@@ -155,6 +158,8 @@ int wait_names(struct waiting *w, struct inode *dir, const char *name, struct in
 /* Each goes on in w->then, later, exactly once. */
 void wait_barrier(struct waiting *w);
 void wait_propose(struct waiting *w); /* w->cmd */
+/* A barrier also where reads do not ask for one: what the last answer was about is in V then. */
+void wait_newest(struct waiting *w);
 /* Ends a wait whose ticket was cancelled. */
 void wait_end(struct waiting *w, int error);
 void wait_settle(struct mount *m); /* runs what is due; called by the loop */
@@ -169,14 +174,20 @@ int errno_of(int rc); /* positive, for the kernel; from a negative errno */
 int wait_ino(struct waiting *w, uint64_t *ret_ino);
 void wait_ask_inodes(struct mount *m);
 
+/* ---- root.c: the directory that is mounted ---- */
+
+/* w wants to make something in it and it is not there: true, and w goes on in then() when it is. */
+bool root_wait(struct waiting *w);
+
 /* ---- commit.c: from a write buffer to the cluster ---- */
 
 /* The node's buffer, made from what is committed if there is none (empty if it is to be truncated). */
 int commit_buffer(struct mount *m, struct inode *i, bool truncate, struct buffer **ret_buffer);
 void commit_drop_buffer(struct inode *i);
-/* A buffer that nobody writes to and that will not be committed must not outlive its last handle and commit: the
- * inode may go. */
-void commit_drop_if_over(const struct mount *m, struct inode *i);
+/* A writer, a commit, or what stood for one has ended. If it was the last: what is left is committed, or dropped if that
+ * can no longer be. So a buffer is there only while somebody writes to the node or a proposal holds it, and an inode that the
+ * kernel forgets has none. The caller holds i. */
+void commit_rest(struct mount *m, struct inode *i);
 /* Commits what the node has, and goes on in w->then when it is on a majority's disks; at once if there is nothing. */
 void commit_start(struct waiting *w, struct inode *i);
 /* The same with nobody to tell. */

@@ -14,7 +14,9 @@
 
 const char mount_options_help[] =
     "usage: quorumfs MOUNTPOINT -o node=SOCKET[,OPTION...]\n"
-    "Shows the keys of a quorumfs cluster as files. Stays in the foreground.\n"
+    "       quorumfs SOCKET MOUNTPOINT [-o OPTION,...]\n"
+    "Shows the keys of a quorumfs cluster as files. Stays in the foreground in the first form; in the second, which is\n"
+    "mount(8)'s, it returns when the mount can be used, and logs to syslog then.\n"
     "  -o node=SOCKET         local socket of a node (DATA-DIR/node.sock)\n"
     "  -o prefix=KEY          mount the keys below this one; default /\n"
     "  -o timeout=SECONDS     bound of every wait for the cluster; default 10\n"
@@ -24,6 +26,7 @@ const char mount_options_help[] =
     "  -o uid=N,gid=N,umask=N owner and mode of keys that have none of their own\n"
     "  -o max_file_bytes=N    largest file; default 8388608, which is also the most\n"
     "  -o ro                  read-only\n"
+    "  -f                     stay in the foreground\n"
     "  --log-level LEVEL      debug, info, warn or error; default info\n"
     "  --version, --help\n"
     "The man page quorumfs(1) and docs/mount.md say more.\n";
@@ -82,9 +85,11 @@ static int set_absolute(char **field, const char *value)
 /* One word of -o. */
 static int set_option(struct mount_options *o, const char *word, char *text, size_t n)
 {
-    /* What mount(8) and fstab pass along and what is so anyway. */
-    static const char *const ignored[] = {"rw", "nodev", "nosuid", "dev", "suid", "exec", "auto", "noauto", "user", "nouser",
-                                          "_netdev", "nofail", "default_permissions", "async"};
+    /* What mount(8) and fstab pass along and what is so anyway: no mount of ours has devices or set-user-id programs. */
+    static const char *const ignored[] = {"rw", "nodev", "nosuid", "dev", "suid", "exec", "auto", "noauto", "user", "users",
+                                          "nouser", "owner", "group", "_netdev", "nofail", "default_permissions", "async",
+                                          "relatime", "norelatime", "strictatime", "atime", "diratime", "nodiratime",
+                                          "defaults", "comment"};
     const char *value = strchr(word, '=');
     size_t key_len = value != NULL ? (size_t)(value - word) : strlen(word);
     uint64_t number;
@@ -126,6 +131,12 @@ static int set_option(struct mount_options *o, const char *word, char *text, siz
         o->allow_other = true;
     } else if (IS("ro")) {
         o->read_only = true;
+    } else if (IS("noexec")) {
+        o->no_exec = true;
+    } else if (IS("noatime")) {
+        o->no_atime = true;
+    } else if (strncmp(word, "x-", 2) == 0 || strncmp(word, "X-", 2) == 0) {
+        return 0; /* of other programs: x-systemd.automount and the like */
     } else {
         for (size_t i = 0; i < sizeof(ignored) / sizeof(ignored[0]); i++)
             if (IS(ignored[i]))
@@ -148,8 +159,38 @@ static int set_words(struct mount_options *o, const char *list, char *text, size
     return rc;
 }
 
+/* One path is the mount point; two are what mount(8) gives: the source, which is the node's socket unless node= says
+ * that, and the mount point. */
+static int set_paths(struct mount_options *o, const char *const *paths, size_t n_paths)
+{
+    int rc = n_paths == 0 ? 0 : set_absolute(&o->mountpoint, paths[n_paths - 1]);
+
+    if (rc == 0 && n_paths == 2)
+        rc = set_string(&o->source, paths[0]); /* as it was written: mount(8) compares it with its list */
+    if (rc == 0 && n_paths == 2 && o->node == NULL)
+        rc = set_absolute(&o->node, paths[0]);
+    return rc;
+}
+
+static int check(struct mount_options *o, bool foreground, char *text, size_t n)
+{
+    if (o->mountpoint == NULL)
+        return fail(text, n, "a mount point is expected; see --help%s", "");
+    if (o->node == NULL)
+        return fail(text, n, "-o node=SOCKET is missing%s", "");
+    if (strlen(o->prefix) > KEY_MAX_BYTES)
+        return fail(text, n, "the prefix is too long%s", "");
+    for (size_t len; (len = strlen(o->mountpoint)) > 1 && o->mountpoint[len - 1] == '/';)
+        o->mountpoint[len - 1] = 0;
+    o->background = o->source != NULL && !foreground;
+    return 0;
+}
+
 int mount_options_parse(struct mount_options *o, int argc, char **argv, char *text, size_t n)
 {
+    const char *paths[2] = {NULL, NULL};
+    bool foreground = false;
+    size_t n_paths = 0;
     int rc = 0;
 
     *o = (struct mount_options){.timeout_ms = TIMEOUT_DEFAULT_MS, .uid = geteuid(), .gid = getegid(), .umask = 022,
@@ -163,7 +204,7 @@ int mount_options_parse(struct mount_options *o, int argc, char **argv, char *te
         } else if (strncmp(a, "-o", 2) == 0) {
             rc = set_words(o, a + 2, text, n);
         } else if (strcmp(a, "-f") == 0) {
-            continue; /* always in the foreground */
+            foreground = true;
         } else if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
             o->show_help = true;
         } else if (strcmp(a, "--version") == 0 || strcmp(a, "-V") == 0) {
@@ -173,29 +214,24 @@ int mount_options_parse(struct mount_options *o, int argc, char **argv, char *te
                 rc = fail(text, n, "--log-level: debug, info, warn or error is expected%s", "");
         } else if (a[0] == '-') {
             rc = fail(text, n, "unknown argument %s", a);
-        } else if (o->mountpoint != NULL) {
-            rc = fail(text, n, "one mount point is expected, %s is a second", a);
+        } else if (n_paths == 2) {
+            rc = fail(text, n, "a source and a mount point are expected, %s is one too many", a);
         } else {
-            rc = set_absolute(&o->mountpoint, a);
+            paths[n_paths++] = a;
         }
     }
+    if (rc == 0)
+        rc = set_paths(o, paths, n_paths);
     if (rc < 0 || o->show_help || o->show_version)
         return rc;
-    if (o->mountpoint == NULL)
-        return fail(text, n, "a mount point is expected; see --help%s", "");
-    if (o->node == NULL)
-        return fail(text, n, "-o node=SOCKET is missing%s", "");
-    if (strlen(o->prefix) > KEY_MAX_BYTES)
-        return fail(text, n, "the prefix is too long%s", "");
-    for (size_t len; (len = strlen(o->mountpoint)) > 1 && o->mountpoint[len - 1] == '/';)
-        o->mountpoint[len - 1] = 0;
-    return 0;
+    return check(o, foreground, text, n);
 }
 
 void mount_options_fini(struct mount_options *o)
 {
     free(o->mountpoint);
     free(o->node);
+    free(o->source);
     free(o->prefix);
     *o = (struct mount_options){0};
 }

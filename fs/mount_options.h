@@ -18,6 +18,7 @@
 struct mount_options {
     char *mountpoint; /* absolute */
     char *node;       /* the node's socket */
+    char *source;     /* as mount(8) gave it, and as the list of mounts shows it; NULL: it was not that way */
     char *prefix;
     uint64_t timeout_ms;
     bool allow_other, local_reads, stale_without_quorum, read_only;
@@ -25,6 +26,8 @@ struct mount_options {
     gid_t gid;
     mode_t umask;
     size_t max_file_bytes;
+    bool no_exec, no_atime;
+    bool background;  /* mount(8) waits for us to return: when the mount can be used */
     enum log_level log_level;
     bool show_help, show_version;
 };

@@ -39,6 +39,7 @@ void ops_reply_create(struct mount *m, fuse_req_t req, struct inode *i, const st
 
     if (h == NULL) {
         fuse_reply_err(req, ENOMEM);
+        commit_rest(m, i);
         return;
     }
     h->echo = ops_is_echo(m, req);
@@ -81,7 +82,7 @@ void ops_free_handle(struct mount *m, struct handle *h)
     i->n_handles--;
     if (h->writes)
         i->n_writers--;
-    commit_drop_if_over(m, i);
+    commit_rest(m, i);
     inode_release(&m->inodes, i);
     free(h);
 }

@@ -47,6 +47,10 @@ static void set_attrs(const struct stat *attr, int to_set, struct attrs *a)
                           ? mount_now_ns()
                           : (int64_t)attr->st_mtim.tv_sec * 1000000000 + attr->st_mtim.tv_nsec;
     }
+    if (to_set & FUSE_SET_ATTR_SIZE) {
+        a->has |= ATTR_SIZE;
+        a->size = (uint64_t)attr->st_size;
+    }
 }
 
 static void join_buffer(struct buffer *b, const struct attrs *a)
@@ -84,29 +88,48 @@ static int truncate_buffer(struct mount *m, struct inode *i, uint64_t size)
     return rc;
 }
 
-static void propose_attrs(struct mount *m, fuse_req_t req, struct inode *i, const struct attrs *a)
-{
-    struct waiting *w = wait_new(m, req, reply_attr);
-    struct name_place p;
-    int rc;
+static void attrs_go(struct waiting *w, int error);
 
-    if (w == NULL) {
-        fuse_reply_err(req, ENOMEM);
+/* A node that has lost its name meanwhile has been changed all the same, as on a local disk; one that was moved is
+ * found again. */
+static void attrs_answered(struct waiting *w, int error)
+{
+    if ((error != ESTALE && error != ENOENT) || w->tries >= STALE_TRIES || client_now_ms() >= w->deadline_ms) {
+        reply_attr(w, error);
         return;
     }
-    w->node = i;
-    inode_hold(i);
+    w->tries++;
+    w->then = attrs_go;
+    wait_newest(w);
+}
+
+/* Changes what w->to_set says of a node that nobody is writing. */
+static void attrs_go(struct waiting *w, int error)
+{
+    struct mount *m = w->m;
+    struct inode *i = w->node;
+    struct name_place p;
+    struct attrs a = {0};
+    int rc = -error;
+
+    if (rc < 0 || inode_is_dead(&m->inodes, i)) {
+        reply_attr(w, error);
+        return;
+    }
+    set_attrs(&w->attr, w->to_set, &a);
     name_place_init(&p);
     rc = view_place(m, i, &p);
     if (rc == 0 && p.kind == NAME_NODE) {
         w->cmd.kind = COMMAND_FILE_SETATTR;
         w->cmd.file.ino = i->implicit ? 0 : i->ino;
-        w->cmd.file.attrs = *a;
+        w->cmd.file.attrs = a;
+        w->then = attrs_answered;
         rc = arena_copy(&w->arena, bytes_slice(&p.key), &w->cmd.file.path);
         if (rc == 0)
             wait_propose(w);
-    } else if (rc == 0 && (a->has & ATTR_SIZE) != 0) { /* a key without attributes of its own */
-        rc = truncate_buffer(m, i, a->size);
+    } else if (rc == 0 && (a.has & ATTR_SIZE) != 0) { /* a key without attributes of its own */
+        rc = truncate_buffer(m, i, a.size);
+        w->then = reply_attr;
         if (rc == 0)
             commit_start(w, i);
     } else if (rc == 0) {
@@ -115,6 +138,21 @@ static void propose_attrs(struct mount *m, fuse_req_t req, struct inode *i, cons
     name_place_fini(&p);
     if (rc < 0)
         wait_fail(w, errno_of(rc));
+}
+
+static void propose_attrs(struct mount *m, fuse_req_t req, struct inode *i, const struct stat *attr, int to_set)
+{
+    struct waiting *w = wait_new(m, req, attrs_answered);
+
+    if (w == NULL) {
+        fuse_reply_err(req, ENOMEM);
+        return;
+    }
+    w->node = i;
+    inode_hold(i);
+    w->attr = *attr;
+    w->to_set = to_set;
+    attrs_go(w, 0);
 }
 
 void ops_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set, struct fuse_file_info *fi)
@@ -132,27 +170,24 @@ void ops_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set, s
         now_reply(m, req, i);
         return;
     }
-    set_attrs(attr, to_set, &a);
     if ((to_set & FUSE_SET_ATTR_SIZE) != 0 && (uint64_t)attr->st_size > m->opt.max_file_bytes)
         rc = -EFBIG;
-    if (rc == 0 && (a.has != 0 || (to_set & FUSE_SET_ATTR_SIZE) != 0))
+    set_attrs(attr, to_set, &a);
+    if (rc == 0 && a.has != 0)
         rc = -commit_possible(m);
-    if (rc == 0 && (to_set & FUSE_SET_ATTR_SIZE) != 0) {
-        if (fi != NULL || i->buffer != NULL) {
-            rc = truncate_buffer(m, i, (uint64_t)attr->st_size);
-        } else {
-            a.has |= ATTR_SIZE;
-            a.size = (uint64_t)attr->st_size;
-        }
+    if (rc == 0 && (a.has & ATTR_SIZE) != 0 && (fi != NULL || i->buffer != NULL)) {
+        rc = truncate_buffer(m, i, a.size);
+        a.has &= ~(uint32_t)ATTR_SIZE;
+        to_set &= ~FUSE_SET_ATTR_SIZE;
     }
     if (rc < 0) {
         fuse_reply_err(req, errno_of(rc));
         return;
     }
-    if (i->buffer != NULL && a.has != 0 && (a.has & ATTR_SIZE) == 0)
+    if (i->buffer != NULL && a.has != 0) {
         join_buffer(i->buffer, &a);
-    else if (a.has != 0 && !inode_is_dead(&m->inodes, i)) {
-        propose_attrs(m, req, i, &a);
+    } else if (a.has != 0 && !inode_is_dead(&m->inodes, i)) {
+        propose_attrs(m, req, i, attr, to_set);
         return;
     }
     now_reply(m, req, i); /* an access time alone is not kept */

@@ -188,6 +188,7 @@ static void open_existing(struct waiting *w, const struct view *v)
     if (rc == 0)
         rc = view_stat(m, i, &st);
     if (rc < 0) {
+        commit_rest(m, i);
         wait_fail(w, errno_of(rc));
         return;
     }
@@ -224,6 +225,8 @@ static void create_fresh(struct waiting *w)
     touch_buffer(i->buffer, false);
     ops_told(m, w->dir, w->name, i);
     if (view_stat(m, i, &st) < 0) {
+        tail_detach(m, i);
+        commit_rest(m, i);
         wait_fail(w, EIO);
         return;
     }
@@ -311,7 +314,7 @@ static void create_go(struct waiting *w, int error)
             return;
         }
     }
-    if (rc == 0 && w->ino == 0 && wait_ino(w, &w->ino) < 0)
+    if (rc == 0 && (root_wait(w) || (w->ino == 0 && wait_ino(w, &w->ino) < 0)))
         return;
     if (rc == 0 && ((w->fi.flags & O_EXCL) != 0 || w->to_set))
         rc = create_exclusive(w);

@@ -55,6 +55,22 @@ static int check_makable(enum name_kind kind, struct slice path)
     return kind == NAME_NODE && path.len != 0 && path.data[path.len - 1] != '/' ? 0 : -EINVAL;
 }
 
+/* The name was another's when the command arrived. On a local disk the call would act on what has the name by then, so it is
+ * done again with what this is; the kernel tries once by itself, which is not enough where many change one name. True: later. */
+static bool try_again(struct waiting *w, int error, wait_then go)
+{
+    if (error != ESTALE || w->tries >= STALE_TRIES || client_now_ms() >= w->deadline_ms)
+        return false;
+    w->tries++;
+    if (w->node != NULL)
+        inode_release(&w->m->inodes, w->node);
+    w->node = NULL;
+    w->ino = 0;
+    w->then = go;
+    wait_newest(w);
+    return true;
+}
+
 /* ---- mkdir, symlink, mknod ---- */
 
 static void made(struct waiting *w, int error)
@@ -91,7 +107,7 @@ static void make_go(struct waiting *w, int error)
     enum name_kind kind;
     int rc = -error;
 
-    if (rc == 0 && w->ino == 0 && wait_ino(w, &w->ino) < 0)
+    if (rc == 0 && (root_wait(w) || (w->ino == 0 && wait_ino(w, &w->ino) < 0)))
         return;
     if (rc == 0)
         rc = path_of(w, w->dir, w->name, &f->path, &kind);
@@ -164,10 +180,17 @@ static void lost_name(struct mount *m, struct inode *i)
         commit_drop_buffer(i);
 }
 
+static void rmdir_go(struct waiting *w, int error);
+static void unlink_again(struct waiting *w, int error);
+
 static void removed(struct waiting *w, int error)
 {
     if (error == 0 && w->node != NULL && inode_is_dead(&w->m->inodes, w->node))
         lost_name(w->m, w->node);
+    else if (w->node != NULL)
+        commit_rest(w->m, w->node);
+    if (try_again(w, error, w->cmd.kind == COMMAND_FILE_RMDIR ? rmdir_go : unlink_again))
+        return;
     fuse_reply_err(w->req, error);
     wait_free(w);
 }
@@ -229,6 +252,14 @@ static void unlink_go(struct waiting *w, int error)
     wait_propose(w);
 }
 
+static void unlink_again(struct waiting *w, int error)
+{
+    if (error != 0)
+        wait_fail(w, error);
+    else
+        unlink_go(w, 0);
+}
+
 void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct mount *m = fuse_req_userdata(req);
@@ -264,30 +295,35 @@ static int check_rmdir(struct waiting *w, struct view *v, enum name_kind *ret_ki
     return rc < 0 ? rc : rc == 0 ? -ENOTEMPTY : 0;
 }
 
-void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+static void rmdir_go(struct waiting *w, int error)
 {
-    struct mount *m = fuse_req_userdata(req);
-    struct inode *dir = ops_inode(m, parent);
     enum name_kind kind;
-    struct waiting *w;
     struct view v;
-    int rc;
+    int rc = error != 0 ? -error : check_rmdir(w, &v, &kind);
 
-    if (dir != NULL && ops_is_echo(m, req)) {
-        reconcile_removed(m, req, dir, slice_from_str(name));
-        return;
-    }
-    w = begin(req, parent, name, removed);
-    if (w == NULL)
-        return;
-    rc = check_rmdir(w, &v, &kind);
     if (rc < 0) {
         wait_fail(w, errno_of(rc));
         return;
     }
     w->cmd.kind = COMMAND_FILE_RMDIR;
     w->cmd.file.ino = v.seen.implicit ? 0 : v.seen.ino;
+    w->then = removed;
     wait_propose(w);
+}
+
+void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct mount *m = fuse_req_userdata(req);
+    struct inode *dir = ops_inode(m, parent);
+    struct waiting *w;
+
+    if (dir != NULL && ops_is_echo(m, req)) {
+        reconcile_removed(m, req, dir, slice_from_str(name));
+        return;
+    }
+    w = begin(req, parent, name, rmdir_go);
+    if (w != NULL)
+        rmdir_go(w, 0);
 }
 
 /* ---- rename ---- */
@@ -323,14 +359,41 @@ static void carried(struct waiting *w, int error)
         if (b != NULL && b->changes == w->changes)
             commit_drop_buffer(i);
     }
-    if (error == 0 && i->n_writers == 0)
-        commit_quietly(m, i);
     commit_ended(m, i, error);
+    commit_rest(m, i);
+}
+
+static void rename_go(struct waiting *w, int error);
+
+static void rename_again(struct waiting *w, int error)
+{
+    if (error != 0)
+        wait_fail(w, error);
+    else
+        rename_go(w, 0);
 }
 
 static void renamed(struct waiting *w, int error)
 {
     bool fresh = (w->cmd.file.flags & FILE_WITH_VALUE) != 0;
+    struct inode *i = w->node;
+
+    if (error == ESTALE) {
+        inode_hold(i); /* who waits for what would have been a commit looks anew, and so does this */
+        if (fresh) {
+            i->committing = false;
+            commit_ended(w->m, i, 0);
+            commit_rest(w->m, i);
+        }
+        if (try_again(w, error, rename_again)) {
+            inode_release(&w->m->inodes, i);
+            return;
+        }
+        inode_release(&w->m->inodes, i);
+        fuse_reply_err(w->req, error);
+        wait_free(w);
+        return;
+    }
 
     if (error == 0 && w->ino != 0) { /* what was replaced */
         struct inode *replaced = inode_find(&w->m->inodes, w->ino);
@@ -363,6 +426,7 @@ static int set_rename(struct waiting *w, const struct view *from, const struct v
     if (rc < 0)
         return rc;
     w->cmd.kind = COMMAND_FILE_RENAME;
+    f->flags = 0;
     f->ino = from->seen.ino;
     f->ino2 = to->seen.node != NULL && to->seen.node->fresh ? 0 : to->seen.ino;
     if (w->flags & RENAME_NOREPLACE)

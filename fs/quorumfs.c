@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include "base/streams.h"
+#include "fs/background.h"
 #include "fs/monitor.h"
 #include "fs/mount.h"
 #include "fs/ready.h"
+#include "fs/requirements.h"
 
 enum exit_status { EXIT_ENDED = 0, EXIT_BROKE = 1, EXIT_NO_USE = 2, EXIT_MOUNTPOINT = 3 };
 
@@ -29,10 +31,21 @@ static int resolve_mountpoint(struct mount_options *o, const struct logger *log)
     }
     free(o->mountpoint);
     o->mountpoint = path;
-    if (access("/dev/fuse", R_OK | W_OK) < 0) {
-        log_error(log, "/dev/fuse: %s", strerror(errno));
-        return -errno;
-    }
+    return 0;
+}
+
+/* The data directory stands for the socket in it. */
+static int resolve_node(struct mount_options *o)
+{
+    struct stat st;
+    char *path;
+
+    if (stat(o->node, &st) < 0 || !S_ISDIR(st.st_mode))
+        return 0; /* what is not there yet may come */
+    if (asprintf(&path, "%s/node.sock", o->node) < 0)
+        return -ENOMEM;
+    free(o->node);
+    o->node = path;
     return 0;
 }
 
@@ -50,6 +63,18 @@ static int run_front_end(void *arg)
         status = rc == -ENAMETOOLONG || rc == -EPERM ? EXIT_NO_USE : rc == -ENODEV ? EXIT_MOUNTPOINT : EXIT_BROKE;
     }
     mount_close(&m);
+    return status;
+}
+
+static int monitored(const struct logger *log, struct mount_options *options)
+{
+    struct background background;
+    int status = EXIT_BROKE, rc = 0;
+
+    if (options->background)
+        rc = background_start(&background, &status);
+    if (rc == 0)
+        status = monitor_main(log, options->mountpoint, options->background ? &background : NULL, run_front_end, options);
     return status;
 }
 
@@ -76,12 +101,17 @@ int main(int argc, char **argv)
         else
             printf("quorumfs %s\n", QUORUMFS_VERSION);
         status = EXIT_ENDED;
+    } else if (requirements_check(text, sizeof(text)) < 0) {
+        log_error(&log, "%s", text);
+        status = EXIT_MOUNTPOINT;
     } else if (resolve_mountpoint(&options, &log) < 0) {
         status = EXIT_MOUNTPOINT;
+    } else if (resolve_node(&options) < 0) {
+        status = EXIT_BROKE;
     } else if (getenv(READY_VARIABLE) != NULL) {
         status = run_front_end(&options);
     } else {
-        status = monitor_main(&log, options.mountpoint, run_front_end, &options);
+        status = monitored(&log, &options);
     }
     mount_options_fini(&options);
     return status;

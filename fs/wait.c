@@ -144,18 +144,21 @@ static void ask(struct waiting *w)
     w->state = w->cmd.kind != 0 ? WAIT_ANSWER : WAIT_BARRIER;
 }
 
-void wait_barrier(struct waiting *w)
+void wait_newest(struct waiting *w)
 {
-    struct mount *m = w->m;
-
-    w->cmd.kind = 0;
-    if (m->opt.local_reads) {
-        set_answered(w, STATUS_OK, m->revision);
-        return;
-    }
+    w->cmd = (struct command){0};
     ask(w);
     if (w->req != NULL)
         fuse_req_interrupt_func(w->req, on_interrupt, w);
+}
+
+void wait_barrier(struct waiting *w)
+{
+    w->cmd.kind = 0;
+    if (w->m->opt.local_reads)
+        set_answered(w, STATUS_OK, w->m->revision);
+    else
+        wait_newest(w);
 }
 
 void wait_propose(struct waiting *w)

@@ -1,184 +1,22 @@
-/* The flags: a table of texts, then what each must be, then what they must be together. */
-#include "raft/config.h"
+/* What each flag must be, then what they must be together. */
+#include "raft/config_impl.h"
 
 #include <errno.h>
 #include <openssl/evp.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/un.h>
 #include <unistd.h>
-
-enum flag {
-    FLAG_NAME,
-    FLAG_DATA_DIR,
-    FLAG_LISTEN_CLIENT,
-    FLAG_ADVERTISE_CLIENT,
-    FLAG_LISTEN_PEER,
-    FLAG_ADVERTISE_PEER,
-    FLAG_CLUSTER,
-    FLAG_STATE,
-    FLAG_TOKEN,
-    FLAG_HEARTBEAT,
-    FLAG_ELECTION,
-    FLAG_LOG_LEVEL,
-    FLAG_MOUNT,
-    FLAG_NO_SIDECAR,
-    FLAG_VERSION,
-    FLAG_HELP,
-    FLAGS,
-};
-
-static const struct {
-    const char *name;
-    const char *initial; /* the default; NULL: follows from others or none */
-    bool is_switch;
-} flags[FLAGS] = {
-    [FLAG_NAME] = {"name", "default", false},
-    [FLAG_DATA_DIR] = {"data-dir", NULL, false},
-    [FLAG_LISTEN_CLIENT] = {"listen-client-urls", "http://localhost:2379", false},
-    [FLAG_ADVERTISE_CLIENT] = {"advertise-client-urls", "http://localhost:2379", false},
-    [FLAG_LISTEN_PEER] = {"listen-peer-urls", "http://localhost:2380", false},
-    [FLAG_ADVERTISE_PEER] = {"initial-advertise-peer-urls", "http://localhost:2380", false},
-    [FLAG_CLUSTER] = {"initial-cluster", NULL, false},
-    [FLAG_STATE] = {"initial-cluster-state", "new", false},
-    [FLAG_TOKEN] = {"initial-cluster-token", "etcd-cluster", false},
-    [FLAG_HEARTBEAT] = {"heartbeat-interval", "100", false},
-    [FLAG_ELECTION] = {"election-timeout", "1000", false},
-    [FLAG_LOG_LEVEL] = {"log-level", "info", false},
-    [FLAG_MOUNT] = {"mount", NULL, false},
-    [FLAG_NO_SIDECAR] = {"no-sidecar", NULL, true},
-    [FLAG_VERSION] = {"version", NULL, true},
-    [FLAG_HELP] = {"help", NULL, true},
-};
-
-static const char usage[] =
-    "Usage: quorumfsd [--FLAG VALUE | --FLAG=VALUE]...\n"
-    "One member of a quorumfs cluster. Flags and defaults are etcd's.\n"
-    "\n"
-    "  --name NAME                          this member's name (default)\n"
-    "  --data-dir DIR                       where everything is kept (NAME.quorumfs)\n"
-    "  --listen-client-urls URLS            addresses for clients (http://localhost:2379)\n"
-    "  --advertise-client-urls URLS         the same as clients reach them (http://localhost:2379)\n"
-    "  --listen-peer-urls URLS              addresses for peers (http://localhost:2380)\n"
-    "  --initial-advertise-peer-urls URLS   the same as peers reach them (http://localhost:2380)\n"
-    "  --initial-cluster NAME=URL,...       all members of a new cluster (NAME=initial-advertise-peer-urls)\n"
-    "  --initial-cluster-state STATE        new or existing (new)\n"
-    "  --initial-cluster-token TEXT         tells clusters with the same members apart (etcd-cluster)\n"
-    "  --heartbeat-interval MS              how often a leader is heard (100)\n"
-    "  --election-timeout MS                how long a silent leader is believed (1000)\n"
-    "  --log-level LEVEL                    debug, info, warn or error (info)\n"
-    "  --mount DIR[,OPTION...]              mount the keys there; may be repeated\n"
-    "  --no-sidecar                         do not serve etcd's API\n"
-    "  --version                            print the version\n"
-    "  --help                               print this\n"
-    "\n"
-    "ETCD_NAME in the environment stands for --name, and so on for each flag of etcd's.\n";
-
-struct parse {
-    struct config c;
-    const char *value[FLAGS]; /* NULL: not given */
-    const char *mounts[CONFIG_MOUNTS_MAX];
-    size_t n_mounts;
-    char *text;
-    size_t text_size;
-};
-
-const char *config_usage(void)
-{
-    return usage;
-}
-
-static int __attribute__((format(printf, 2, 3))) refuse(struct parse *p, const char *format, ...)
-{
-    va_list ap;
-
-    va_start(ap, format);
-    vsnprintf(p->text, p->text_size, format, ap);
-    va_end(ap);
-    return -EINVAL;
-}
-
-static const char *value_of(const struct parse *p, enum flag f)
-{
-    return p->value[f] != NULL ? p->value[f] : flags[f].initial;
-}
-
-/* ---- words ---- */
-
-static int find_flag(const char *word, size_t len)
-{
-    for (int f = 0; f < FLAGS; f++)
-        if (strlen(flags[f].name) == len && memcmp(flags[f].name, word, len) == 0)
-            return f;
-    return -1;
-}
-
-static int take_flag(struct parse *p, int f, const char *value)
-{
-    if (f != FLAG_MOUNT) {
-        p->value[f] = value;
-        return 0;
-    }
-    if (p->n_mounts == CONFIG_MOUNTS_MAX)
-        return refuse(p, "--mount: at most %d mounts", CONFIG_MOUNTS_MAX);
-    p->mounts[p->n_mounts++] = value;
-    return 0;
-}
-
-static int read_words(struct parse *p, int argc, char *const *argv)
-{
-    for (int i = 0; i < argc; i++) {
-        const char *word = argv[i], *equals;
-        size_t len;
-        int f;
-
-        if (word[0] != '-' || word[1] == '\0')
-            return refuse(p, "'%s' is not a flag of quorumfsd", word);
-        word += word[1] == '-' ? 2 : 1;
-        equals = strchr(word, '=');
-        len = equals != NULL ? (size_t)(equals - word) : strlen(word);
-        f = len == 1 && word[0] == 'h' ? FLAG_HELP : find_flag(word, len);
-        if (f < 0)
-            return refuse(p, "unknown flag '%s' (--help lists the flags)", argv[i]);
-        if (flags[f].is_switch) {
-            if (equals != NULL && strcmp(equals, "=true") != 0)
-                return refuse(p, "--%s takes no value", flags[f].name);
-            p->value[f] = "true";
-            continue;
-        }
-        if (equals == NULL && i + 1 == argc)
-            return refuse(p, "--%s needs a value", flags[f].name);
-        if (take_flag(p, f, equals != NULL ? equals + 1 : argv[++i]) < 0)
-            return -EINVAL;
-    }
-    return 0;
-}
-
-/* As with etcd: ETCD_NAME stands for --name, and so on; a flag on the command line has precedence. */
-static void read_environment(struct parse *p)
-{
-    for (int f = 0; f < FLAG_MOUNT; f++) {
-        char name[64] = "ETCD_";
-        size_t at = strlen(name);
-
-        for (const char *s = flags[f].name; *s != '\0'; s++)
-            name[at++] = *s == '-' ? '_' : (char)(*s - 'a' + 'A');
-        name[at] = '\0';
-        if (p->value[f] == NULL)
-            p->value[f] = getenv(name);
-    }
-}
 
 /* ---- single values ---- */
 
 static int dup_text(struct parse *p, const char *text, char **ret_text)
 {
     *ret_text = strdup(text);
-    return *ret_text != NULL ? 0 : refuse(p, "out of memory");
+    return *ret_text != NULL ? 0 : config_refuse(p, "out of memory");
 }
 
-static int absolute(struct parse *p, const char *path, char **ret_path)
+int config_absolute(struct parse *p, const char *path, char **ret_path)
 {
     char *cwd = NULL;
     int n;
@@ -190,7 +28,7 @@ static int absolute(struct parse *p, const char *path, char **ret_path)
     free(cwd);
     if (n < 0) {
         *ret_path = NULL;
-        return refuse(p, "'%s': the working directory is not known", path);
+        return config_refuse(p, "'%s': the working directory is not known", path);
     }
     return 0;
 }
@@ -220,32 +58,32 @@ static char *join_urls(const struct url *urls, size_t count)
 
 static int parse_urls(struct parse *p, enum flag f, struct config_urls *out)
 {
-    const char *text = value_of(p, f), *why;
+    const char *text = config_value(p, f), *why;
     struct slice bad;
 
     if (url_list_parse(slice_from_str(text), out->urls, URL_LIST_MAX, &out->count, &bad, &why) < 0)
-        return refuse(p, "--%s: '%.*s': %s", flags[f].name, (int)(bad.len < 300 ? bad.len : 300),
+        return config_refuse(p, "--%s: '%.*s': %s", config_flag_name(f), (int)(bad.len < 300 ? bad.len : 300),
                       (const char *)bad.data, why);
     if (f == FLAG_LISTEN_PEER || f == FLAG_ADVERTISE_PEER)
         for (size_t i = 0; i < out->count; i++)
-            if (out->urls[i].scheme != URL_HTTP)
-                return refuse(p, "--%s: '%s': https and unix are not supported yet between peers", flags[f].name, text);
+            if (out->urls[i].scheme != URL_HTTP && out->urls[i].scheme != URL_HTTPS)
+                return config_refuse(p, "--%s: '%s': peers speak http or https", config_flag_name(f), text);
     out->text = join_urls(out->urls, out->count);
-    return out->text != NULL ? 0 : refuse(p, "out of memory");
+    return out->text != NULL ? 0 : config_refuse(p, "out of memory");
 }
 
 static int parse_ms(struct parse *p, enum flag f, uint64_t *ret_ms)
 {
-    const char *text = value_of(p, f);
+    const char *text = config_value(p, f);
     uint64_t v = 0;
 
     for (const char *s = text; *s != '\0'; s++) {
         if (*s < '0' || *s > '9' || s - text >= 9)
-            return refuse(p, "--%s: '%s' is not a number of milliseconds", flags[f].name, text);
+            return config_refuse(p, "--%s: '%s' is not a number of milliseconds", config_flag_name(f), text);
         v = v * 10 + (uint64_t)(*s - '0');
     }
     if (v == 0)
-        return refuse(p, "--%s: '%s' must be above 0", flags[f].name, text);
+        return config_refuse(p, "--%s: '%s' must be above 0", config_flag_name(f), text);
     *ret_ms = v;
     return 0;
 }
@@ -257,10 +95,10 @@ static int parse_timing(struct parse *p)
     if (parse_ms(p, FLAG_HEARTBEAT, &c->heartbeat_ms) < 0 || parse_ms(p, FLAG_ELECTION, &c->election_ms) < 0)
         return -EINVAL;
     if (c->election_ms < 5 * c->heartbeat_ms)
-        return refuse(p, "--election-timeout %llu must be at least 5 times --heartbeat-interval %llu",
+        return config_refuse(p, "--election-timeout %llu must be at least 5 times --heartbeat-interval %llu",
                       (unsigned long long)c->election_ms, (unsigned long long)c->heartbeat_ms);
     if (c->election_ms > 50000)
-        return refuse(p, "--election-timeout %llu is too long: at most 50000", (unsigned long long)c->election_ms);
+        return config_refuse(p, "--election-timeout %llu is too long: at most 50000", (unsigned long long)c->election_ms);
     return 0;
 }
 
@@ -345,27 +183,26 @@ static int take_member(struct parse *p, struct cluster_urls *cu, struct slice it
     int m;
 
     if (len == 0 || len > CONFIG_NAME_MAX_BYTES)
-        return refuse(p, "--initial-cluster: '%.*s' is not NAME=URL", (int)item.len, name);
+        return config_refuse(p, "--initial-cluster: '%.*s' is not NAME=URL", (int)item.len, name);
     if (url_parse(slice_make(equals + 1, item.len - len - 1), &url, &why) < 0)
-        return refuse(p, "--initial-cluster: '%.*s': %s", (int)item.len, name, why);
-    if (url.scheme != URL_HTTP)
-        return refuse(p, "--initial-cluster: '%.*s': https and unix are not supported yet between peers",
-                      (int)item.len, name);
+        return config_refuse(p, "--initial-cluster: '%.*s': %s", (int)item.len, name, why);
+    if (url.scheme != URL_HTTP && url.scheme != URL_HTTPS)
+        return config_refuse(p, "--initial-cluster: '%.*s': peers speak http or https", (int)item.len, name);
     for (size_t i = 0; i < c->n_members; i++)
         for (size_t k = 0; k < cu->count[i]; k++)
             if (compare_urls(&cu->urls[i][k], &url) == 0)
-                return refuse(p, "--initial-cluster: '%.*s': the URL is there twice", (int)item.len, name);
+                return config_refuse(p, "--initial-cluster: '%.*s': the URL is there twice", (int)item.len, name);
     m = find_member(c, name, len);
     if (m < 0) {
         if (c->n_members == NODE_MAX_MEMBERS)
-            return refuse(p, "--initial-cluster: more than %d members", NODE_MAX_MEMBERS);
+            return config_refuse(p, "--initial-cluster: more than %d members", NODE_MAX_MEMBERS);
         c->members[c->n_members].name = strndup(name, len);
         if (c->members[c->n_members].name == NULL)
-            return refuse(p, "out of memory");
+            return config_refuse(p, "out of memory");
         m = (int)c->n_members++;
     }
     if (cu->count[m] == URL_LIST_MAX)
-        return refuse(p, "--initial-cluster: '%.*s': too many URLs of one member", (int)item.len, name);
+        return config_refuse(p, "--initial-cluster: '%.*s': too many URLs of one member", (int)item.len, name);
     cu->urls[m][cu->count[m]++] = url;
     return 0;
 }
@@ -378,7 +215,7 @@ static int take_members(struct parse *p, struct cluster_urls *cu)
     if (text == NULL) { /* this member alone */
         p->c.members[0].name = strdup(p->c.name);
         if (p->c.members[0].name == NULL)
-            return refuse(p, "out of memory");
+            return config_refuse(p, "out of memory");
         p->c.n_members = 1;
         cu->count[0] = p->c.advertise_peer.count;
         memcpy(cu->urls[0], p->c.advertise_peer.urls, sizeof(cu->urls[0]));
@@ -395,7 +232,7 @@ static int take_members(struct parse *p, struct cluster_urls *cu)
     }
     m = find_member(&p->c, p->c.name, strlen(p->c.name));
     if (m < 0)
-        return refuse(p, "--initial-cluster: it does not contain this member's --name '%s'", p->c.name);
+        return config_refuse(p, "--initial-cluster: it does not contain this member's --name '%s'", p->c.name);
     p->c.self = (size_t)m;
     return 0;
 }
@@ -409,7 +246,7 @@ static int number_members(struct parse *p, struct cluster_urls *cu)
         qsort(cu->urls[i], cu->count[i], sizeof(struct url), compare_urls);
         c->members[i].peer_urls = join_urls(cu->urls[i], cu->count[i]);
         if (c->members[i].peer_urls == NULL)
-            return refuse(p, "out of memory");
+            return config_refuse(p, "out of memory");
         ids[i] = c->members[i].id = config_member_id(cu->urls[i], cu->count[i], c->token);
     }
     c->cluster_id = config_cluster_id(ids, c->n_members);
@@ -425,7 +262,7 @@ static int parse_cluster(struct parse *p)
     int rc;
 
     if (cu == NULL)
-        return refuse(p, "out of memory");
+        return config_refuse(p, "out of memory");
     rc = take_members(p, cu);
     if (rc == 0)
         rc = number_members(p, cu);
@@ -435,9 +272,9 @@ static int parse_cluster(struct parse *p)
     qsort(own, c->advertise_peer.count, sizeof(*own), compare_urls);
     own_text = join_urls(own, c->advertise_peer.count);
     if (own_text == NULL)
-        rc = refuse(p, "out of memory");
+        rc = config_refuse(p, "out of memory");
     else if (strcmp(own_text, c->members[c->self].peer_urls) != 0)
-        rc = refuse(p, "--initial-cluster has '%s=%s', --initial-advertise-peer-urls has '%s': they must be the same",
+        rc = config_refuse(p, "--initial-cluster has '%s=%s', --initial-advertise-peer-urls has '%s': they must be the same",
                     c->name, c->members[c->self].peer_urls, own_text);
 done:
     free(own_text);
@@ -455,13 +292,13 @@ static int parse_mounts(struct parse *p)
         char *dir = strndup(p->mounts[i], len);
 
         if (dir == NULL)
-            return refuse(p, "out of memory");
+            return config_refuse(p, "out of memory");
         if (len == 0) {
             free(dir);
-            return refuse(p, "--mount '%s': the directory is missing", p->mounts[i]);
+            return config_refuse(p, "--mount '%s': the directory is missing", p->mounts[i]);
         }
         p->c.n_mounts++;
-        if (absolute(p, dir, &m->dir) < 0) {
+        if (config_absolute(p, dir, &m->dir) < 0) {
             free(dir);
             return -EINVAL;
         }
@@ -479,41 +316,41 @@ static int parse_data_dir(struct parse *p)
     int rc;
 
     if (p->value[FLAG_DATA_DIR] != NULL && p->value[FLAG_DATA_DIR][0] == '\0')
-        return refuse(p, "--data-dir: the directory is missing");
+        return config_refuse(p, "--data-dir: the directory is missing");
     if (p->value[FLAG_DATA_DIR] == NULL && asprintf(&by_name, "%s.quorumfs", c->name) < 0)
-        return refuse(p, "out of memory");
-    rc = absolute(p, by_name != NULL ? by_name : p->value[FLAG_DATA_DIR], &c->data_dir);
+        return config_refuse(p, "out of memory");
+    rc = config_absolute(p, by_name != NULL ? by_name : p->value[FLAG_DATA_DIR], &c->data_dir);
     free(by_name);
     if (rc < 0)
         return rc;
     if (asprintf(&c->socket_path, "%s/node.sock", c->data_dir) < 0) {
         c->socket_path = NULL;
-        return refuse(p, "out of memory");
+        return config_refuse(p, "out of memory");
     }
     if (strlen(c->socket_path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
-        return refuse(p, "--data-dir: the path of the socket is too long for the system (%zu bytes, at most %zu): '%s'",
+        return config_refuse(p, "--data-dir: the path of the socket is too long for the system (%zu bytes, at most %zu): '%s'",
                       strlen(c->socket_path), sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1, c->socket_path);
     if (strchr(c->data_dir, ',') != NULL && p->n_mounts != 0)
-        return refuse(p, "--data-dir: a path with a comma cannot be combined with --mount: '%s'", c->data_dir);
+        return config_refuse(p, "--data-dir: a path with a comma cannot be combined with --mount: '%s'", c->data_dir);
     return 0;
 }
 
 static int parse_names(struct parse *p)
 {
     struct config *c = &p->c;
-    const char *name = value_of(p, FLAG_NAME), *state = value_of(p, FLAG_STATE);
+    const char *name = config_value(p, FLAG_NAME), *state = config_value(p, FLAG_STATE);
 
     if (name[0] == '\0' || strlen(name) > CONFIG_NAME_MAX_BYTES || strpbrk(name, "=,/\n\r") != NULL)
-        return refuse(p, "--name: '%.300s' cannot be a name", name);
+        return config_refuse(p, "--name: '%.300s' cannot be a name", name);
     if (strcmp(state, "new") != 0 && strcmp(state, "existing") != 0)
-        return refuse(p, "--initial-cluster-state: '%s' is neither new nor existing", state);
+        return config_refuse(p, "--initial-cluster-state: '%s' is neither new nor existing", state);
     c->existing = strcmp(state, "existing") == 0;
-    c->log_level_text = value_of(p, FLAG_LOG_LEVEL);
+    c->log_level_text = config_value(p, FLAG_LOG_LEVEL);
     if (!logger_level_parse(c->log_level_text, &c->log_level))
-        return refuse(p, "--log-level: '%s' is none of debug, info, warn, error", c->log_level_text);
+        return config_refuse(p, "--log-level: '%s' is none of debug, info, warn, error", c->log_level_text);
     if (dup_text(p, name, &c->name) < 0)
         return -EINVAL;
-    return dup_text(p, value_of(p, FLAG_TOKEN), &c->token);
+    return dup_text(p, config_value(p, FLAG_TOKEN), &c->token);
 }
 
 static int parse_values(struct parse *p)
@@ -528,24 +365,26 @@ static int parse_values(struct parse *p)
         parse_urls(p, FLAG_ADVERTISE_PEER, &c->advertise_peer) < 0)
         return -EINVAL;
     if (p->value[FLAG_LISTEN_CLIENT] != NULL && p->value[FLAG_ADVERTISE_CLIENT] == NULL)
-        return refuse(p, "--advertise-client-urls is required when --listen-client-urls is given");
+        return config_refuse(p, "--advertise-client-urls is required when --listen-client-urls is given");
     if (parse_cluster(p) < 0 || parse_data_dir(p) < 0)
         return -EINVAL;
     c->initial_given = p->value[FLAG_CLUSTER] != NULL || p->value[FLAG_TOKEN] != NULL ||
                        p->value[FLAG_ADVERTISE_PEER] != NULL;
-    c->sidecar = p->value[FLAG_NO_SIDECAR] == NULL;
+    c->sidecar = !config_is_set(p, FLAG_NO_SIDECAR);
+    if (config_take_tls(p) < 0 || config_take_sidecar_words(p) < 0)
+        return -EINVAL;
     return parse_mounts(p);
 }
 
 int config_parse(int argc, char *const *argv, struct config *ret_config, char *ret_text, size_t text_size)
 {
     struct parse p = {.text = ret_text, .text_size = text_size};
-    int rc = read_words(&p, argc, argv);
+    int rc = config_read_words(&p, argc, argv);
 
-    read_environment(&p);
-    if (rc == 0 && p.value[FLAG_HELP] != NULL)
+    config_read_environment(&p);
+    if (rc == 0 && config_is_set(&p, FLAG_HELP))
         p.c.action = CONFIG_HELP;
-    else if (rc == 0 && p.value[FLAG_VERSION] != NULL)
+    else if (rc == 0 && config_is_set(&p, FLAG_VERSION))
         p.c.action = CONFIG_VERSION;
     else if (rc == 0)
         rc = parse_values(&p);
@@ -575,5 +414,9 @@ void config_fini(struct config *c)
         free(c->mounts[i].dir);
         free(c->mounts[i].options);
     }
+    config_tls_fini(&c->peer_tls);
+    config_tls_fini(&c->client_tls);
+    for (size_t i = 0; i < c->n_sidecar_words; i++)
+        free(c->sidecar_words[i]);
     memset(c, 0, sizeof(*c));
 }

@@ -14,6 +14,7 @@
 
 #define CONFIG_MOUNTS_MAX 16
 #define CONFIG_NAME_MAX_BYTES 255
+#define CONFIG_SIDECAR_WORDS_MAX 32
 
 struct config_urls {
     struct url urls[URL_LIST_MAX];
@@ -31,6 +32,16 @@ struct config_mount {
     char *dir;     /* absolute */
     char *options; /* what followed the first comma; "" */
 };
+
+/* Flags of one kind of connection: between members, or of clients. */
+struct config_tls {
+    char *cert_file, *key_file, *ca_file; /* absolute; NULL: not given. With auto_tls they are in the data directory */
+    const char *allowed_hostname, *allowed_cn; /* of the other side's certificate; NULL: any */
+    bool client_cert_auth, auto_tls;
+    bool unused; /* files were given, and no URL to listen on is https */
+};
+
+struct tls_context;
 
 enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION };
 
@@ -52,6 +63,9 @@ struct config {
     struct config_mount mounts[CONFIG_MOUNTS_MAX];
     size_t n_mounts;
     bool sidecar;
+    struct config_tls peer_tls, client_tls;
+    char *sidecar_words[CONFIG_SIDECAR_WORDS_MAX]; /* flags that are the sidecar's to check: "--name=value" */
+    size_t n_sidecar_words;
 };
 
 /* argv without the program's name. */
@@ -59,6 +73,16 @@ int config_parse(int argc, char *const *argv, struct config *ret_config, char *r
 void config_fini(struct config *c);
 /* The text of --help. */
 const char *config_usage(void);
+
+/* Makes the certificates that auto-tls flags ask for, in the data directory. */
+int config_tls_make(const struct config *c, char *ret_text, size_t text_size);
+/* Whether connections to peers can be of TLS: files were given, or auto-tls, or https URLs of members. */
+bool config_tls_wanted(const struct config *c);
+/* Contexts of the files; report as in tls/tls.h. Their texts begin with the flag. */
+int config_tls_open_peer(const struct config *c, const struct logger *logger, struct tls_context **ret_tls, char *ret_text,
+                         size_t text_size);
+/* Opens and closes what the node and the sidecar will open, for its errors. */
+int config_tls_check(const struct config *c, char *ret_text, size_t text_size);
 
 /* Numbers as etcd computes them: a member's is the first eight bytes, big-endian, of SHA-1 over its peer URLs, sorted
  * and joined without a separator, and the token; the cluster's that of SHA-1 over the sorted member numbers, big-endian. */

@@ -116,7 +116,7 @@ static bool is_there(const struct config *c, const char *name)
 /* What may lie in a directory that is new to us: the traces of a first start that got no further, and a file system's. */
 static bool may_be_new(const char *name)
 {
-    static const char *const names[] = {".", "..", "lock", "identity.tmp", "lost+found"};
+    static const char *const names[] = {".", "..", "lock", "identity.tmp", "fixtures", "lost+found"};
 
     for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
         if (strcmp(name, names[i]) == 0)

@@ -89,7 +89,7 @@ int listen_probe(const struct url *urls, size_t count, char *ret_text, size_t te
     for (size_t i = 0; i < count; i++) {
         size_t n;
 
-        if (urls[i].scheme == URL_UNIX)
+        if (urls[i].scheme == URL_UNIX || urls[i].scheme == URL_UNIXS)
             continue;
         rc = listen_open(&urls[i], 1, fds, &n, ret_text, text_size);
         if (rc < 0)

@@ -22,6 +22,7 @@
 #include "raft/socket_server.h"
 #include "raft/stream.h"
 #include "raft/transport.h"
+#include "tls/tls.h"
 
 #define DRAIN_MS 3000 /* for requests under way at SIGTERM; then they end with STOPPED */
 #define CLOSE_MS 1000 /* for the resolver's threads and the like */
@@ -38,6 +39,7 @@ struct program {
     uv_prepare_t prepare;
     uv_timer_t timer; /* the readiness's retry, then the present phase's bound */
     struct env_uv *env;
+    struct tls_context *tls; /* of connections to peers; NULL: plain */
     struct transport *transport;
     struct socket_server *server;
     struct node *node;
@@ -394,6 +396,7 @@ static int open_transport(struct program *p)
         .n_listen = p->config->listen_peer.count,
         .urls = p->config->advertise_peer.text,
         .election_ms = p->config->election_ms,
+        .any_cert_name = p->config->peer_tls.allowed_hostname != NULL || p->config->peer_tls.allowed_cn != NULL,
         .logger = &p->logger,
         .ctx = p,
         .receive = on_receive,
@@ -403,8 +406,13 @@ static int open_transport(struct program *p)
         .disconnected = on_disconnected,
     };
     char text[LOG_LINE_BYTES] = "";
-    int rc = transport_open(&p->loop, &options, &p->transport, text, sizeof(text));
+    int rc = 0;
 
+    if (config_tls_wanted(p->config))
+        rc = config_tls_open_peer(p->config, &p->logger, &p->tls, text, sizeof(text));
+    options.tls = p->tls;
+    if (rc == 0)
+        rc = transport_open(&p->loop, &options, &p->transport, text, sizeof(text));
     return rc < 0 ? say(p, rc, text) : 0;
 }
 
@@ -546,6 +554,7 @@ int node_main(const struct config *c)
     uv_run(&p->loop, UV_RUN_NOWAIT);
     if (uv_loop_close(&p->loop) < 0)
         _exit(p->exit_status); /* the resolver still runs */
+    tls_context_close(p->tls);
     rc = p->exit_status;
     free(p);
     return rc;

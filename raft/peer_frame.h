@@ -33,6 +33,7 @@ enum peer_hello_code {
     PEER_HELLO_BUSY = 4,
     PEER_HELLO_REMOVED = 5,  /* the dialler is no member any more */
     PEER_HELLO_REPLACED = 6, /* that member has, or had, another data directory */
+    PEER_HELLO_WRONG_CERT = 7, /* the dialler's certificate is not for a host of its member's URLs */
 };
 
 struct peer_frame_head {

@@ -3,6 +3,9 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tls/tls.h"
+
+#define CIPHER_READ_BYTES (64 * 1024)
 #define KEPT_BYTES (4 * 1024 * 1024) /* a buffer that one large frame has made larger does not stay */
 
 int err_from_uv(int rc)
@@ -20,6 +23,19 @@ void stream_init(struct stream *s, size_t read_bytes, const struct stream_calls 
     s->uv.stream.data = s->write.data = s;
     bytes_init(&s->out);
     bytes_init(&s->busy);
+    bytes_init(&s->cipher_out);
+}
+
+void stream_set_tls(struct stream *s, struct tls_conn *take_tls)
+{
+    s->tls = take_tls;
+}
+
+const char *stream_why(const struct stream *s, int error)
+{
+    if (error == -EPROTO && s->tls != NULL)
+        return tls_conn_why(s->tls);
+    return error == -ECONNRESET ? "closed by the peer" : strerror(-error);
 }
 
 static void on_closed(uv_handle_t *h)
@@ -28,6 +44,9 @@ static void on_closed(uv_handle_t *h)
 
     bytes_fini(&s->out);
     bytes_fini(&s->busy);
+    bytes_fini(&s->cipher_out);
+    tls_conn_free(s->tls);
+    free(s->cipher_in);
     free(s->in);
     s->calls->closed(s->ctx);
 }
@@ -44,6 +63,12 @@ static void on_alloc(uv_handle_t *h, size_t suggested, uv_buf_t *ret_buf)
 {
     struct stream *s = h->data;
 
+    if (s->tls != NULL) {
+        if (s->cipher_in == NULL)
+            s->cipher_in = malloc(CIPHER_READ_BYTES);
+        *ret_buf = uv_buf_init((char *)s->cipher_in, s->cipher_in != NULL ? CIPHER_READ_BYTES : 0);
+        return;
+    }
     if (s->in_cap - s->in_len < s->read_bytes / 4) {
         size_t cap = s->in_cap < s->read_bytes ? s->read_bytes : 2 * s->in_cap;
         uint8_t *in = realloc(s->in, cap);
@@ -71,10 +96,25 @@ static void drop_taken(struct stream *s, size_t taken)
     }
 }
 
+/* Bytes of the network into bytes of the owner, behind those that wait in `in`. */
+static int open_sealed(struct stream *s, size_t n)
+{
+    struct bytes plain = {s->in, s->in_len, s->in_cap, 0};
+    int rc = tls_conn_feed(s->tls, slice_make(s->cipher_in, n), &plain, &s->cipher_out);
+
+    s->in = plain.data;
+    s->in_len = plain.len;
+    s->in_cap = plain.cap;
+    if (rc == -EPROTO)
+        stream_flush(s); /* the alert that says why */
+    return rc;
+}
+
 static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     struct stream *s = stream->data;
     ssize_t taken;
+    int rc = 0;
 
     if (n == 0 || s->closing)
         return;
@@ -82,19 +122,24 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         s->calls->broken(s->ctx, err_from_uv((int)n));
         return;
     }
-    s->in_len += (size_t)n;
-    taken = s->calls->take(s->ctx, slice_make(s->in, s->in_len));
+    if (s->tls != NULL)
+        rc = open_sealed(s, (size_t)n);
+    else
+        s->in_len += (size_t)n;
+    taken = s->calls->take(s->ctx, slice_make(s->in, s->in_len)); /* also of one that has ended: what came before it */
     if (s->closing)
         return;
-    if (taken < 0)
-        s->calls->broken(s->ctx, (int)taken);
-    else
+    if (taken >= 0)
         drop_taken(s, (size_t)taken);
+    if (taken < 0 || rc < 0)
+        s->calls->broken(s->ctx, taken < 0 ? (int)taken : rc);
 }
 
 int stream_read_start(struct stream *s)
 {
-    return err_from_uv(uv_read_start(&s->uv.stream, on_alloc, on_read));
+    int rc = s->tls != NULL ? tls_conn_start(s->tls, &s->cipher_out) : 0;
+
+    return rc < 0 ? rc : err_from_uv(uv_read_start(&s->uv.stream, on_alloc, on_read));
 }
 
 void stream_read_stop(struct stream *s)
@@ -106,7 +151,7 @@ void stream_read_stop(struct stream *s)
 
 size_t stream_unsent(const struct stream *s)
 {
-    return s->out.len + s->busy.len;
+    return s->out.len + s->busy.len + s->cipher_out.len;
 }
 
 static void forget(struct bytes *b)
@@ -130,27 +175,42 @@ static void on_written(uv_write_t *w, int status)
         s->calls->written(s->ctx);
 }
 
+/* Of a stream of TLS: what has gathered becomes records, if that can be already. */
+static int seal(struct stream *s)
+{
+    int rc;
+
+    if (s->out.len == 0 || !tls_conn_established(s->tls))
+        return 0;
+    rc = tls_conn_send(s->tls, bytes_slice(&s->out), &s->cipher_out);
+    forget(&s->out);
+    return rc;
+}
+
 int stream_flush(struct stream *s)
 {
-    struct bytes spare;
+    struct bytes spare, *out = s->tls != NULL ? &s->cipher_out : &s->out;
     uv_buf_t buf;
     size_t at;
     int rc;
 
-    if (s->closing || s->writing || s->out.len == 0)
+    if (s->closing || s->writing)
         return 0;
-    buf = uv_buf_init((char *)s->out.data, (unsigned)s->out.len);
+    rc = s->tls != NULL ? seal(s) : 0;
+    if (rc < 0 || out->len == 0)
+        return rc;
+    buf = uv_buf_init((char *)out->data, (unsigned)out->len);
     rc = uv_try_write(&s->uv.stream, &buf, 1);
     if (rc < 0 && rc != UV_EAGAIN)
         return err_from_uv(rc);
     at = rc > 0 ? (size_t)rc : 0;
-    if (at == s->out.len) {
-        forget(&s->out);
+    if (at == out->len) {
+        forget(out);
         return 0;
     }
     spare = s->busy;
-    s->busy = s->out;
-    s->out = spare;
+    s->busy = *out;
+    *out = spare;
     buf = uv_buf_init((char *)s->busy.data + at, (unsigned)(s->busy.len - at));
     rc = uv_write(&s->write, &s->uv.stream, &buf, 1, on_written);
     s->writing = rc == 0;

@@ -7,6 +7,9 @@
  *          change.
  * Units:   bytes.
  *
+ * A stream of TLS is the same to its owner: it encodes into out and takes plain bytes. What is queued before the handshake has
+ * ended waits for it.
+ *
  * Output gathers in one buffer while another is with the kernel; stream_flush() sends what has gathered with one call.
  * It is bounded by the owner, who asks stream_unsent(). Input is bounded by the largest frame that the owner waits for. */
 #ifndef RAFT_STREAM_H
@@ -16,6 +19,8 @@
 #include <uv.h>
 
 #include "base/bytes.h"
+
+struct tls_conn;
 
 struct stream_calls {
     /* How many bytes of in were whole frames and are done with; or a negative errno, which broken() gets. */
@@ -43,14 +48,21 @@ struct stream {
     struct bytes busy;
     uv_write_t write;
     bool writing, closing;
+    struct tls_conn *tls;    /* NULL: plain */
+    uint8_t *cipher_in;      /* where its bytes are read to */
+    struct bytes cipher_out; /* sealed, not yet with the kernel */
 };
 
 void stream_init(struct stream *s, size_t read_bytes, const struct stream_calls *calls, void *ctx);
+/* Makes it one of TLS; before it reads. Takes the connection. */
+void stream_set_tls(struct stream *s, struct tls_conn *take_tls);
 int stream_read_start(struct stream *s);
 void stream_read_stop(struct stream *s);
 size_t stream_unsent(const struct stream *s);
 /* Nothing happens while a write is with the kernel. */
 int stream_flush(struct stream *s);
+/* What broken() is told, in words; they live as long as the stream. */
+const char *stream_why(const struct stream *s, int error);
 /* No call comes any more but closed(). Once. */
 void stream_close(struct stream *s);
 

@@ -60,6 +60,10 @@ static int look_once(const struct config *c, char *text, size_t size)
     if (rc == 0)
         rc = identity_lock(c, &lock_fd, text, size);
     if (rc == 0)
+        rc = config_tls_make(c, text, size);
+    if (rc == 0)
+        rc = config_tls_check(c, text, size);
+    if (rc == 0)
         rc = listen_probe(c->listen_peer.urls, c->listen_peer.count, text, size);
     if (rc == 0 && c->sidecar)
         rc = listen_probe(c->listen_client.urls, c->listen_client.count, text, size);
@@ -162,10 +166,44 @@ static int add_node(struct supervisor *s, int n_words, char *const *words)
     return rc;
 }
 
+/* "--name" and value; nothing for a value that is not there. */
+static int add_pair(struct child *c, const char *name, const char *value)
+{
+    int rc = value != NULL ? child_add_word(c, name) : 0;
+
+    return rc == 0 && value != NULL ? child_add_word(c, value) : rc;
+}
+
+static int add_sidecar_flags(const struct config *c, struct child *child)
+{
+    const struct {
+        const char *name, *value;
+    } pairs[] = {{"--socket", c->socket_path},
+                 {"--listen-client-urls", c->listen_client.text},
+                 {"--advertise-client-urls", c->advertise_client.text},
+                 {"--name", c->name},
+                 {"--log-level", c->log_level_text},
+                 {"--cert-file", c->client_tls.cert_file},
+                 {"--key-file", c->client_tls.key_file},
+                 {"--trusted-ca-file", c->client_tls.ca_file},
+                 {"--client-cert-allowed-hostname", c->client_tls.allowed_hostname}};
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < sizeof(pairs) / sizeof(pairs[0]); i++)
+        rc = add_pair(child, pairs[i].name, pairs[i].value);
+    if (rc == 0 && c->client_tls.client_cert_auth)
+        rc = child_add_word(child, "--client-cert-auth");
+    for (size_t i = 0; rc == 0 && i < c->n_sidecar_words; i++)
+        rc = child_add_word(child, c->sidecar_words[i]);
+    return rc;
+}
+
 static int add_sidecar(struct supervisor *s)
 {
     const struct config *c = s->config;
     char path[4096];
+    struct child *child;
+    int rc;
 
     if (!c->sidecar)
         return 0;
@@ -173,22 +211,9 @@ static int add_sidecar(struct supervisor *s)
         log_warn(&s->logger, "quorumfs-grpc is not beside quorumfsd: etcd's API is not served");
         return 0;
     }
-    {
-        const char *const words[] = {path,
-                                     "--socket",
-                                     c->socket_path,
-                                     "--listen-client-urls",
-                                     c->listen_client.text,
-                                     "--advertise-client-urls",
-                                     c->advertise_client.text,
-                                     "--name",
-                                     c->name,
-                                     "--log-level",
-                                     c->log_level_text,
-                                     NULL};
-
-        return add_words(add_child(s, CHILD_SIDECAR, "sidecar"), words);
-    }
+    child = add_child(s, CHILD_SIDECAR, "sidecar");
+    rc = child_add_word(child, path);
+    return rc == 0 ? add_sidecar_flags(c, child) : rc;
 }
 
 static int add_mount(struct supervisor *s, const struct config_mount *m)
@@ -504,6 +529,10 @@ int supervisor_run(const struct config *c, int n_words, char *const *words)
     }
     if (look_first(s) < 0)
         goto done;
+    if (c->peer_tls.unused)
+        log_warn(&s->logger, "no URL of --listen-peer-urls is https: nobody is served by the --peer-... certificate files");
+    if (c->client_tls.unused)
+        log_warn(&s->logger, "no URL of --listen-client-urls is https: nobody is served by the certificate files");
     rc = open_signals(s);
     if (rc == 0)
         rc = add_children(s, n_words, words);

@@ -2,6 +2,7 @@
 #include "raft/transport.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -177,9 +178,10 @@ struct transport_counters transport_counters(const struct transport *t)
 
 static void on_listener_closed(uv_handle_t *h)
 {
-    struct transport *t = h->data;
+    struct listener *l = h->data;
+    struct transport *t = l->t;
 
-    free(h);
+    free(l);
     transport_release(t);
 }
 
@@ -198,45 +200,61 @@ void transport_close(struct transport *t, void (*closed)(void *ctx), void *ctx)
     while (!list_empty(&t->conns))
         conn_close(LIST_ITEM(t->conns.next, struct peer_conn, link));
     for (size_t i = 0; i < t->n_listeners; i++)
-        uv_close((uv_handle_t *)t->listeners[i], on_listener_closed);
+        uv_close((uv_handle_t *)&t->listeners[i]->tcp, on_listener_closed);
     uv_close((uv_handle_t *)&t->prepare, on_closed);
     uv_close((uv_handle_t *)&t->timer, on_closed);
 }
 
 /* Takes fd, also when it fails. */
-static int add_listener(struct transport *t, int fd)
+static int add_listener(struct transport *t, int fd, bool tls)
 {
-    uv_tcp_t *tcp = malloc(sizeof(*tcp));
+    struct listener *l = malloc(sizeof(*l));
     int rc;
 
-    if (tcp == NULL || uv_tcp_init(t->loop, tcp) < 0) {
-        free(tcp);
+    if (l == NULL || uv_tcp_init(t->loop, &l->tcp) < 0) {
+        free(l);
         close(fd);
         return -ENOMEM;
     }
-    tcp->data = t;
-    t->listeners[t->n_listeners++] = tcp;
+    l->t = t;
+    l->tls = tls;
+    l->tcp.data = l;
+    t->listeners[t->n_listeners++] = l;
     t->pending++;
-    rc = uv_tcp_open(tcp, fd);
+    rc = uv_tcp_open(&l->tcp, fd);
     if (rc < 0)
         close(fd);
     else
-        rc = uv_listen((uv_stream_t *)tcp, TRANSPORT_ACCEPTED_MAX, accept_connection);
+        rc = uv_listen((uv_stream_t *)&l->tcp, TRANSPORT_ACCEPTED_MAX, accept_connection);
     return err_from_uv(rc);
+}
+
+/* Of one URL, which may be several addresses. */
+static int add_listeners(struct transport *t, const struct url *u, char *text, size_t size)
+{
+    int fds[LISTEN_MAX], rc;
+    size_t n = 0, i = 0;
+
+    if (u->scheme == URL_HTTPS && t->o.tls == NULL) {
+        snprintf(text, size, "https://%s:%u needs a certificate", u->host, (unsigned)u->port);
+        return -EINVAL;
+    }
+    rc = listen_open(u, 1, fds, &n, text, size);
+    for (; i < n && rc == 0 && t->n_listeners < LISTEN_MAX; i++)
+        rc = add_listener(t, fds[i], u->scheme == URL_HTTPS);
+    while (i < n)
+        close(fds[i++]);
+    return rc;
 }
 
 int transport_open(uv_loop_t *loop, const struct transport_options *options, struct transport **ret_transport,
                    char *ret_text, size_t text_size)
 {
     struct transport *t = calloc(1, sizeof(*t));
-    int fds[LISTEN_MAX], rc;
-    size_t n = 0, i = 0;
+    int rc = 0;
 
     if (t == NULL)
         return -ENOMEM;
-    rc = listen_open(options->listen, options->n_listen, fds, &n, ret_text, text_size);
-    if (rc < 0)
-        goto fail;
     t->urls = strdup(options->urls);
     t->o = *options;
     t->loop = loop;
@@ -247,18 +265,12 @@ int transport_open(uv_loop_t *loop, const struct transport_options *options, str
     uv_prepare_start(&t->prepare, on_prepare);
     t->prepare.data = t->timer.data = t;
     t->pending = 2;
-    for (i = 0; i < n && rc == 0; i++)
-        rc = add_listener(t, fds[i]);
+    for (size_t i = 0; i < options->n_listen && rc == 0; i++)
+        rc = add_listeners(t, &options->listen[i], ret_text, text_size);
     if (rc == 0 && t->urls != NULL) {
         *ret_transport = t;
         return 0;
     }
-    rc = rc < 0 ? rc : -ENOMEM;
-    while (i < n)
-        close(fds[i++]);
     transport_close(t, NULL, NULL);
-    return rc;
-fail:
-    free(t);
-    return rc;
+    return rc < 0 ? rc : -ENOMEM;
 }

@@ -10,6 +10,8 @@
  * Every node dials every peer and sends only on the connection that it has dialled; it receives on those that it has
  * accepted. So there is no agreement needed which connection counts, and each direction fails and mends by itself.
  *
+ * https: TLS below the frames, in both directions (docs/peer.md, "TLS"); http and https may stand beside each other.
+ *
  * A dialled connection:  WAITING -> RESOLVING -> CONNECTING -> GREETING -> UP, and from each back to WAITING.
  * What is sent while it is not UP is dropped; what is in its queues when it breaks is lost. Raft sends again. */
 #ifndef RAFT_TRANSPORT_H
@@ -24,8 +26,10 @@
 #define TRANSPORT_QUEUE_MAX_BYTES (64 * 1024 * 1024) /* unsent, for each peer; past it frames are dropped */
 #define TRANSPORT_ACCEPTED_MAX 256                   /* connections; past it a new one is closed at once */
 #define TRANSPORT_HELLO_WAIT_MS 5000                 /* for the first frame of an accepted connection */
+#define TRANSPORT_TLS_LOG_MS 10000                   /* between two lines about connections whose TLS failed */
 
 struct transport;
+struct tls_context;
 
 struct transport_options {
     uint64_t cluster_id, id;
@@ -34,6 +38,9 @@ struct transport_options {
     size_t n_listen;
     const char *urls; /* what the others are told in the hello: where this member listens */
     uint64_t election_ms;
+    /* For https URLs, to listen on and to dial; NULL: there are none. Outlives the transport. */
+    struct tls_context *tls;
+    bool any_cert_name; /* a peer's certificate needs not be for a host of its member's URLs */
     const struct logger *logger;
     void *ctx;
     /* -EBADMSG: the connection that it came on is closed. */
@@ -46,7 +53,7 @@ struct transport_options {
 };
 
 struct transport_counters {
-    uint64_t frames_sent, frames_dropped, frames_received, bytes_sent, bytes_received, refused;
+    uint64_t frames_sent, frames_dropped, frames_received, bytes_sent, bytes_received, refused, tls_failed;
 };
 
 /* Binds and listens at once; options are copied. */

@@ -2,18 +2,22 @@
 #include "raft/transport_impl.h"
 
 #include <errno.h>
+#include <netdb.h>
 #include <stdio.h>
+
+#include "tls/tls.h"
 
 void accept_connection(uv_stream_t *listener, int status)
 {
-    struct transport *t = listener->data;
+    struct listener *l = listener->data;
+    struct transport *t = l->t;
     struct peer_conn *c;
 
     if (status < 0 || t->closing || conn_new(t, &c) < 0)
         return; /* out of descriptors or memory: the peer tries again */
     t->n_accepted++;
     if (uv_accept(listener, &c->stream.uv.stream) < 0 || t->n_accepted > TRANSPORT_ACCEPTED_MAX ||
-        conn_start(c) < 0) {
+        (l->tls && conn_use_tls(c, NULL) < 0) || conn_start(c) < 0) {
         conn_close(c);
         return;
     }
@@ -34,6 +38,28 @@ void accept_tick(struct peer_conn *c, uint64_t now_ms)
         conn_broke(c, c->greeted ? "it is silent" : "no hello");
 }
 
+/* A stranger can do this as often as he likes, so it is said once in a while, with how often. */
+void accept_tls_failed(struct peer_conn *c, const char *why)
+{
+    struct transport *t = c->t;
+    struct sockaddr_storage from;
+    uint64_t now_ms = transport_now_ms(t);
+    char host[64] = "?";
+    int len = sizeof(from);
+
+    t->counters.tls_failed++;
+    if (t->tls_logged_ms != 0 && now_ms - t->tls_logged_ms < TRANSPORT_TLS_LOG_MS) {
+        t->tls_unlogged++;
+        return;
+    }
+    if (uv_tcp_getpeername(&c->stream.uv.tcp, (struct sockaddr *)&from, &len) == 0)
+        getnameinfo((struct sockaddr *)&from, (socklen_t)len, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
+    log_warn(t->o.logger, "a connection to the peer port, from %s: %s (%llu others since the last such line)", host, why,
+             (unsigned long long)t->tls_unlogged);
+    t->tls_logged_ms = now_ms != 0 ? now_ms : 1;
+    t->tls_unlogged = 0;
+}
+
 /* Once for each peer and reason; when the table is full, no more: a stranger cannot fill the log. */
 static void log_refusal(struct transport *t, uint64_t from, uint32_t code, const char *text)
 {
@@ -48,8 +74,31 @@ static void log_refusal(struct transport *t, uint64_t from, uint32_t code, const
     log_warn(t->o.logger, "refused a connection of peer %016llx: %s", (unsigned long long)from, text);
 }
 
-static uint32_t judge(const struct transport *t, const struct peer_hello *m, char *text, size_t size)
+/* A certificate lets in the member whose URLs name a host of it: as the membership has them, or, of a member that this node
+ * does not know yet, as it says itself. */
+static bool cert_fits(const struct peer_conn *c, const struct peer_hello *m)
 {
+    struct url said[URL_LIST_MAX];
+    const struct dial *d = dial_find(c->t, m->from);
+    const struct url *urls = d != NULL ? d->urls : said;
+    size_t n = d != NULL ? d->n_urls : 0;
+    struct slice bad;
+    const char *why;
+
+    if (c->stream.tls == NULL || !tls_conn_has_cert(c->stream.tls) || c->t->o.any_cert_name)
+        return true;
+    if (d == NULL && url_list_parse(m->urls, said, URL_LIST_MAX, &n, &bad, &why) < 0)
+        return false;
+    for (size_t i = 0; i < n; i++)
+        if (tls_conn_cert_is_for(c->stream.tls, urls[i].host))
+            return true;
+    return false;
+}
+
+static uint32_t judge(const struct peer_conn *c, const struct peer_hello *m, char *text, size_t size)
+{
+    const struct transport *t = c->t;
+
     if (m->min_version > PEER_PROTOCOL || m->version < PEER_PROTOCOL_MIN) {
         snprintf(text, size, "it speaks versions %u to %u of the protocol, this node %d to %d", m->min_version, m->version,
                  PEER_PROTOCOL_MIN, PEER_PROTOCOL);
@@ -64,6 +113,11 @@ static uint32_t judge(const struct transport *t, const struct peer_hello *m, cha
         snprintf(text, size, "member %016llx looks for member %016llx, this is member %016llx",
                  (unsigned long long)m->from, (unsigned long long)m->to, (unsigned long long)t->o.id);
         return PEER_HELLO_WRONG_MEMBER;
+    }
+    if (!cert_fits(c, m)) {
+        snprintf(text, size, "its certificate is for none of the hosts of the peer URLs of member %016llx",
+                 (unsigned long long)m->from);
+        return PEER_HELLO_WRONG_CERT;
     }
     return t->o.admit != NULL ? t->o.admit(t->o.ctx, m->from, m->instance, text, size) : (uint32_t)PEER_HELLO_OK;
 }
@@ -101,7 +155,7 @@ static int take_hello(struct peer_conn *c, struct slice payload)
 
     if (peer_hello_decode(payload, &hello) < 0)
         return -EBADMSG;
-    reply.code = judge(t, &hello, text, sizeof(text));
+    reply.code = judge(c, &hello, text, sizeof(text));
     reply.version = hello.version < PEER_PROTOCOL ? hello.version : PEER_PROTOCOL;
     if (reply.code == PEER_HELLO_WRONG_VERSION)
         reply.version = PEER_PROTOCOL;

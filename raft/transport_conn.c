@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "tls/tls.h"
+
 static int take_frame(struct peer_conn *c, struct slice frame)
 {
     uint8_t type = frame.data[8];
@@ -44,8 +46,12 @@ static ssize_t take_frames(void *ctx, struct slice in)
 
 static void on_broken(void *ctx, int error)
 {
-    conn_broke(ctx, error == -EBADMSG ? "a frame is damaged" :
-                    error == -ECONNRESET ? "closed by the peer" : strerror(-error));
+    struct peer_conn *c = ctx;
+    const char *why = error == -EBADMSG ? "a frame is damaged" : stream_why(&c->stream, error);
+
+    if (error == -EPROTO && c->dial == NULL)
+        accept_tls_failed(c, why);
+    conn_broke(c, why);
 }
 
 static void on_closed(void *ctx)
@@ -77,6 +83,16 @@ int conn_new(struct transport *t, struct peer_conn **ret_conn)
     t->pending++;
     *ret_conn = c;
     return 0;
+}
+
+int conn_use_tls(struct peer_conn *c, const char *host)
+{
+    struct tls_conn *tls;
+    int rc = tls_conn_new(c->t->o.tls, host != NULL ? TLS_CLIENT : TLS_SERVER, host, &tls);
+
+    if (rc == 0)
+        stream_set_tls(&c->stream, tls);
+    return rc;
 }
 
 int conn_start(struct peer_conn *c)

@@ -123,6 +123,7 @@ static void on_connect(uv_connect_t *req, int status)
 
 static int start_connect(struct dial *d, const struct addrinfo *ai)
 {
+    const struct url *u = &d->urls[d->next_url];
     uv_connect_t *req = malloc(sizeof(*req));
     int rc = req != NULL ? conn_new(d->t, &d->conn) : -ENOMEM;
 
@@ -133,6 +134,12 @@ static int start_connect(struct dial *d, const struct addrinfo *ai)
     d->conn->dial = d;
     d->conn->peer = d->id;
     req->data = d->conn;
+    if (u->scheme == URL_HTTPS)
+        rc = conn_use_tls(d->conn, u->host);
+    if (rc < 0) {
+        free(req);
+        return rc;
+    }
     rc = uv_tcp_connect(req, &d->conn->stream.uv.tcp, ai->ai_addr, on_connect);
     if (rc < 0)
         free(req);
@@ -181,6 +188,10 @@ static void resolve(struct dial *d)
     char port[8];
     int rc = -ENOMEM;
 
+    if (u->scheme == URL_HTTPS && d->t->o.tls == NULL) {
+        dial_drop(d, "its URL is https, and this node has no flags of TLS for peers");
+        return;
+    }
     set_state(d, DIAL_RESOLVING, UINT64_MAX); /* ends by itself: the resolver has bounds of its own */
     if (r != NULL) {
         *r = (struct resolve){.t = d->t, .dial = d};

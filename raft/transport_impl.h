@@ -13,6 +13,8 @@
 
 #define READ_BUFFER_BYTES (256 * 1024) /* kept by a connection between reads */
 
+struct tls_conn;
+
 /* One TCP connection, dialled or accepted: frames in, frames out. Freed after its handle has closed. */
 struct peer_conn {
     struct stream stream;
@@ -51,11 +53,17 @@ struct resolve {
     struct dial *dial; /* NULL: nobody waits */
 };
 
+struct listener {
+    uv_tcp_t tcp;
+    struct transport *t;
+    bool tls;
+};
+
 struct transport {
     uv_loop_t *loop;
     struct transport_options o;
     char *urls;
-    uv_tcp_t *listeners[LISTEN_MAX];
+    struct listener *listeners[LISTEN_MAX];
     size_t n_listeners;
     uv_prepare_t prepare; /* sends what a turn of the loop has collected */
     uv_timer_t timer;
@@ -66,6 +74,8 @@ struct transport {
         uint32_t code;
     } refused[16]; /* told to the operator already */
     size_t n_refused;
+    uint64_t tls_logged_ms; /* 0: never */
+    uint64_t tls_unlogged;
     struct transport_counters counters;
     int pending; /* handles and resolver requests that are open */
     bool closing;
@@ -82,6 +92,8 @@ uint64_t transport_dead_ms(const struct transport *t); /* silence of a peer that
 
 /* ---- transport_conn.c ---- */
 int conn_new(struct transport *t, struct peer_conn **ret_conn); /* its handle is open: close with conn_close */
+/* Before it starts; host: of the server that is dialled, NULL for an accepted one. */
+int conn_use_tls(struct peer_conn *c, const char *host);
 int conn_start(struct peer_conn *c);                            /* begins to read */
 void conn_close(struct peer_conn *c);                           /* tells nobody; harmless when closing already */
 bool conn_queue(struct peer_conn *c, uint8_t type, struct slice payload); /* false: dropped */
@@ -90,6 +102,7 @@ void conn_broke(struct peer_conn *c, const char *why);
 
 /* ---- transport_accept.c ---- */
 void accept_connection(uv_stream_t *listener, int status);
+void accept_tls_failed(struct peer_conn *c, const char *why);
 int accept_take_frame(struct peer_conn *c, uint8_t type, struct slice payload);
 void accept_tick(struct peer_conn *c, uint64_t now_ms);
 

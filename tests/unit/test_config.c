@@ -10,7 +10,7 @@
 
 #include "raft/config.h"
 
-#define WORDS_MAX 16
+#define WORDS_MAX 24
 
 /* words: separated by blanks */
 static int parse(const char *words, struct config *c, char *text, size_t size)
@@ -127,6 +127,37 @@ static void our_own_flags(void **state)
     config_fini(&c);
 }
 
+static void tls_flags_are_etcds(void **state)
+{
+    struct config c;
+    char text[512];
+
+    assert_int_equal(parse("--data-dir /d --listen-peer-urls https://h:1 --peer-cert-file /c --peer-key-file k --peer-trusted-ca-file /a "
+                           "--peer-client-cert-auth --peer-auto-tls --max-concurrent-streams 7 --grpc-keepalive-timeout=3s",
+                           &c, text, sizeof(text)), 0);
+    assert_string_equal(c.peer_tls.cert_file, "/c");
+    assert_int_equal(c.peer_tls.key_file[0], '/'); /* the children's working directory is another */
+    assert_string_equal(c.peer_tls.ca_file, "/a");
+    assert_true(c.peer_tls.client_cert_auth && !c.peer_tls.auto_tls && !c.peer_tls.unused && config_tls_wanted(&c));
+    assert_null(c.client_tls.cert_file);
+    assert_int_equal(c.n_sidecar_words, 2);
+    assert_string_equal(c.sidecar_words[0], "--max-concurrent-streams=7");
+    assert_string_equal(c.sidecar_words[1], "--grpc-keepalive-timeout=3s");
+    config_fini(&c);
+    assert_int_equal(parse("--data-dir /d --listen-client-urls https://h:1 --advertise-client-urls https://h:1 --auto-tls "
+                           "--peer-client-cert-auth=false", &c, text, sizeof(text)), 0);
+    assert_string_equal(c.client_tls.cert_file, "/d/fixtures/client/cert.pem");
+    assert_string_equal(c.client_tls.key_file, "/d/fixtures/client/key.pem");
+    assert_true(c.client_tls.auto_tls && !c.peer_tls.client_cert_auth && !config_tls_wanted(&c));
+    config_fini(&c);
+    assert_int_equal(parse("--peer-trusted-ca-file /a", &c, text, sizeof(text)), 0);
+    assert_true(c.peer_tls.unused);
+    config_fini(&c);
+    assert_int_equal(parse("--name a --initial-cluster a=http://localhost:2380,b=https://h:1", &c, text, sizeof(text)), 0);
+    assert_true(config_tls_wanted(&c)); /* for dialling */
+    config_fini(&c);
+}
+
 static void wrong_ones_are_named(void **state)
 {
     static const struct {
@@ -147,7 +178,19 @@ static void wrong_ones_are_named(void **state)
         {"--initial-cluster-state old", "'old'"},
         {"--listen-client-urls 127.0.0.1", "--listen-client-urls"},
         {"--listen-client-urls http://h:1", "--advertise-client-urls is required"},
-        {"--listen-peer-urls https://h:1", "not supported yet"},
+        {"--listen-peer-urls unix:///s", "http or https"},
+        {"--initial-cluster default=unixs:///s", "http or https"},
+        {"--listen-peer-urls https://h:1", "TLS needs --peer-cert-file"},
+        {"--listen-peer-urls https://h:1 --auto-tls", "TLS needs --peer-cert-file"},
+        {"--listen-client-urls https://h:1 --advertise-client-urls https://h:1", "TLS needs --cert-file"},
+        {"--listen-client-urls unixs:///s --advertise-client-urls https://h:1 --peer-auto-tls", "TLS needs --cert-file"},
+        {"--peer-cert-file /c", "--peer-cert-file and --peer-key-file belong together"},
+        {"--key-file /c", "--cert-file and --key-file belong together"},
+        {"--peer-client-cert-auth", "--peer-client-cert-auth needs --peer-trusted-ca-file"},
+        {"--client-cert-auth=true", "--client-cert-auth needs --trusted-ca-file"},
+        {"--peer-cert-allowed-hostname h", "--peer-cert-allowed-hostname needs --peer-trusted-ca-file"},
+        {"--peer-cert-allowed-cn h", "--peer-cert-allowed-cn needs"},
+        {"--client-cert-auth=yes", "takes no value"},
         {"--listen-peer-urls http://h:70000", "out of range"},
         {"--name b --initial-cluster a=http://h:1", "'b'"},
         {"--initial-cluster default", "NAME=URL"},
@@ -207,6 +250,7 @@ int main(void)
         cmocka_unit_test(numbers_do_not_depend_on_order),
         cmocka_unit_test(the_token_makes_another_cluster),
         cmocka_unit_test(our_own_flags),
+        cmocka_unit_test(tls_flags_are_etcds),
         cmocka_unit_test(wrong_ones_are_named),
         cmocka_unit_test(the_environment_stands_for_missing_flags),
         cmocka_unit_test(the_sockets_path_has_a_limit),

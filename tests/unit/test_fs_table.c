@@ -13,6 +13,7 @@
 #include "fs/buffer.h"
 #include "fs/inode.h"
 #include "fs/mount_options.h"
+#include "fs/requirements.h"
 
 #define S(text) slice_make(text, sizeof(text) - 1)
 
@@ -300,6 +301,52 @@ static void options_are_understood_or_explained(void **state)
     }
 }
 
+static int parse_words(struct mount_options *o, char *text, int argc, const char *const *words)
+{
+    return mount_options_parse(o, argc, (char **)words, text, 256);
+}
+
+/* quorumfs SOURCE MOUNTPOINT -o ..., as mount.fuse3 calls it. */
+static void a_source_is_the_node_unless_an_option_says_that(void **state)
+{
+    static const char *const plain[] = {"quorumfs", "/a/node.sock", "/m", "-o", "rw,dev,suid,noexec,x-systemd.automount"};
+    static const char *const named[] = {"quorumfs", "conf", "/m", "-o", "node=/a/node.sock", "-f"};
+    static const char *const three[] = {"quorumfs", "/a/node.sock", "/m", "/n"};
+    struct mount_options o;
+    char text[256] = "";
+
+    assert_int_equal(parse_words(&o, text, 5, plain), 0);
+    assert_string_equal(o.source, "/a/node.sock");
+    assert_string_equal(o.node, "/a/node.sock");
+    assert_string_equal(o.mountpoint, "/m");
+    assert_true(o.background && o.no_exec && !o.read_only);
+    mount_options_fini(&o);
+    assert_int_equal(parse_words(&o, text, 6, named), 0);
+    assert_string_equal(o.source, "conf");
+    assert_string_equal(o.node, "/a/node.sock");
+    assert_false(o.background);
+    mount_options_fini(&o);
+    assert_int_equal(parse_words(&o, text, 4, three), -EINVAL);
+    assert_non_null(strstr(text, "/n"));
+    mount_options_fini(&o);
+}
+
+static void what_the_machine_must_have_is_checked(void **state)
+{
+    char text[256] = "";
+
+    assert_int_equal(requirements_check_kernel("6.1.0-18-amd64", text, sizeof(text)), 0);
+    assert_int_equal(requirements_check_kernel("10.0", text, sizeof(text)), 0);
+    assert_int_equal(requirements_check_kernel("6.0.12", text, sizeof(text)), -ENOTSUP);
+    assert_string_equal(text, "Linux 6.1 or later is needed, this is 6.0.12");
+    assert_int_equal(requirements_check_kernel("5.15.0", text, sizeof(text)), -ENOTSUP);
+    assert_int_equal(requirements_check_kernel("unknown", text, sizeof(text)), -EINVAL);
+    assert_int_equal(requirements_check_libfuse(314, text, sizeof(text)), 0);
+    assert_int_equal(requirements_check_libfuse(317, text, sizeof(text)), 0);
+    assert_int_equal(requirements_check_libfuse(310, text, sizeof(text)), -ENOTSUP);
+    assert_string_equal(text, "libfuse 3.14 or later is needed, this machine's is 3.10");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -313,6 +360,8 @@ int main(void)
         cmocka_unit_test(buffers_share_a_budget),
         cmocka_unit_test(an_explicit_time_lasts_until_the_next_write),
         cmocka_unit_test(options_are_understood_or_explained),
+        cmocka_unit_test(a_source_is_the_node_unless_an_option_says_that),
+        cmocka_unit_test(what_the_machine_must_have_is_checked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,5 @@
-/* raft/transport: real sockets on loopback. Frames arrive whole and in order, strangers are refused, what breaks mends. */
+/* raft/transport: real sockets on loopback. Frames arrive whole and in order, strangers are refused, what breaks mends; all of it
+ * once more by mutual TLS. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <setjmp.h>
@@ -14,6 +15,9 @@
 
 #include "raft/peer_frame.h"
 #include "raft/transport.h"
+#include "tests/unit/certs.h"
+#include "tests/unit/temp_dir.h"
+#include "tls/tls.h"
 
 #define BOUND_MS 10000
 #define CLUSTER 0xc1
@@ -23,6 +27,7 @@ struct end {
     struct transport *t;
     struct network network;
     struct url listen;
+    struct tls_context *tls;
     char url[64];
     uint64_t id;
     int connected, disconnected, received;
@@ -40,6 +45,8 @@ struct world {
     uv_timer_t bound;
     bool late;
     struct end a, b;
+    char dir[100]; /* of certificates; empty: plain */
+    struct cert ca;
 };
 
 static int on_receive(void *ctx, uint64_t from, uint8_t type, struct slice payload)
@@ -116,7 +123,7 @@ static int free_port(void)
 static int open_end(struct world *w, struct end *e, uint64_t cluster)
 {
     struct transport_options o = {.cluster_id = cluster, .id = e->id, .listen = &e->listen, .n_listen = 1, .urls = e->url,
-                                  .election_ms = 200, .ctx = e, .receive = on_receive, .connected = on_connected,
+                                  .election_ms = 200, .tls = e->tls, .ctx = e, .receive = on_receive, .connected = on_connected,
                                   .disconnected = on_disconnected};
     char text[256] = "";
     int rc = transport_open(&w->loop, &o, &e->t, text, sizeof(text));
@@ -124,17 +131,36 @@ static int open_end(struct world *w, struct end *e, uint64_t cluster)
     if (rc == 0)
         transport_table(e->t, &e->network);
     else
-        assert_non_null(strstr(text, e->url + strlen("http://")));
+        assert_non_null(strstr(text, strstr(e->url, "://") + 3));
     return rc;
 }
 
-static void name_end(struct end *e, uint64_t id)
+static void name_end(struct end *e, uint64_t id, const char *scheme)
 {
     const char *why;
 
     e->id = id;
-    snprintf(e->url, sizeof(e->url), "http://127.0.0.1:%d", free_port());
+    snprintf(e->url, sizeof(e->url), "%s://127.0.0.1:%d", scheme, free_port());
     assert_int_equal(url_parse(slice_from_str(e->url), &e->listen, &why), 0);
+}
+
+/* A certificate for the address, of the authority; trusts that one. */
+static void certify(struct world *w, struct end *e, const struct cert *ca, const char *names)
+{
+    char ca_file[128], cert_file[128], key_file[128], text[TLS_TEXT_MAX_BYTES] = "";
+    struct tls_options o = {.cert_file = cert_file, .key_file = key_file, .ca_file = ca_file, .client_cert_auth = true};
+    struct cert c = cert_make(ca, (struct cert_spec){.cn = "member", .names = names});
+
+    snprintf(ca_file, sizeof(ca_file), "%s/ca%d.pem", w->dir, (int)e->id);
+    snprintf(cert_file, sizeof(cert_file), "%s/cert%d.pem", w->dir, (int)e->id);
+    snprintf(key_file, sizeof(key_file), "%s/key%d.pem", w->dir, (int)e->id);
+    cert_write(ca, ca_file);
+    cert_write(&c, cert_file);
+    cert_write_key(&c, key_file);
+    cert_free(&c);
+    tls_context_close(e->tls);
+    if (tls_context_open(&o, &e->tls, text, sizeof(text)) < 0)
+        fail_msg("%s", text);
 }
 
 static int set_up(void **state)
@@ -145,9 +171,24 @@ static int set_up(void **state)
     assert_int_equal(uv_loop_init(&w->loop), 0);
     uv_timer_init(&w->loop, &w->bound);
     w->bound.data = w;
-    name_end(&w->a, 1);
-    name_end(&w->b, 2);
+    name_end(&w->a, 1, "http");
+    name_end(&w->b, 2, "http");
     *state = w;
+    return 0;
+}
+
+static int set_up_tls(void **state)
+{
+    struct world *w;
+
+    set_up(state);
+    w = *state;
+    temp_dir(w->dir, sizeof(w->dir), "transport");
+    w->ca = cert_make(NULL, (struct cert_spec){.cn = "authority", .is_ca = true});
+    name_end(&w->a, 1, "https");
+    name_end(&w->b, 2, "https");
+    certify(w, &w->a, &w->ca, "IP:127.0.0.1");
+    certify(w, &w->b, &w->ca, "IP:127.0.0.1");
     return 0;
 }
 
@@ -175,6 +216,15 @@ static int tear_down(void **state)
     uv_close((uv_handle_t *)&w->bound, NULL);
     uv_run(&w->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&w->loop), 0); /* nothing is left open */
+    tls_context_close(w->a.tls);
+    tls_context_close(w->b.tls);
+    cert_free(&w->ca);
+    if (w->dir[0] != '\0') {
+        char command[120];
+
+        snprintf(command, sizeof(command), "rm -rf '%s'", w->dir);
+        assert_int_equal(system(command), 0);
+    }
     free(w);
     return 0;
 }
@@ -427,21 +477,124 @@ static void a_busy_port_is_named(void **state)
     turn(w, 1);
 }
 
+/* ---- TLS alone ---- */
+
+static void a_plain_dialler_gets_no_further(void **state)
+{
+    struct world *w = *state;
+    const char *urls[1];
+    char plain[64];
+    uint64_t id = 1;
+
+    assert_int_equal(open_end(w, &w->a, CLUSTER), 0);
+    assert_int_equal(open_end(w, &w->b, CLUSTER), 0);
+    snprintf(plain, sizeof(plain), "http://127.0.0.1:%d", w->a.listen.port);
+    urls[0] = plain;
+    w->b.network.set_peers(w->b.network.ctx, &id, urls, 1);
+    WAIT(w, transport_counters(w->a.t).tls_failed >= 3);
+    assert_int_equal(w->b.connected + w->a.received, 0);
+    know(&w->b, &w->a); /* the right way there */
+    WAIT(w, w->b.connected == 1);
+}
+
+static void a_peer_of_another_authority_is_refused(void **state)
+{
+    struct world *w = *state;
+    struct cert other = cert_make(NULL, (struct cert_spec){.cn = "another", .is_ca = true});
+
+    certify(w, &w->b, &other, "IP:127.0.0.1");
+    assert_int_equal(open_end(w, &w->a, CLUSTER), 0);
+    assert_int_equal(open_end(w, &w->b, CLUSTER), 0);
+    know(&w->a, &w->b);
+    know(&w->b, &w->a);
+    WAIT(w, transport_counters(w->a.t).tls_failed >= 2 && transport_counters(w->b.t).tls_failed >= 2);
+    assert_int_equal(w->a.connected + w->b.connected, 0);
+    certify(w, &w->b, &w->ca, "IP:127.0.0.1"); /* its context is another: the files of the old one are not looked at */
+    cert_free(&other);
+}
+
+/* The authority vouches for it, but as another member. */
+static void a_member_cannot_be_another_one(void **state)
+{
+    struct world *w = *state;
+
+    certify(w, &w->b, &w->ca, "IP:127.0.0.2,DNS:b");
+    assert_int_equal(open_end(w, &w->a, CLUSTER), 0);
+    assert_int_equal(open_end(w, &w->b, CLUSTER), 0);
+    know(&w->b, &w->a); /* a does not know b: then what it says of itself must fit */
+    WAIT(w, transport_counters(w->a.t).refused >= 2);
+    know(&w->a, &w->b);
+    WAIT(w, transport_counters(w->a.t).refused >= 4);
+    assert_int_equal(w->a.connected + w->b.connected, 0);
+}
+
+/* New connections take the new files; those that stand go on. */
+static void changed_files_count_for_new_connections(void **state)
+{
+    struct world *w = *state;
+    struct tls_context *a = w->a.tls, *b = w->b.tls;
+    struct cert other = cert_make(NULL, (struct cert_spec){.cn = "another", .is_ca = true});
+
+    meet(w);
+    w->a.tls = w->b.tls = NULL;
+    certify(w, &w->a, &other, "IP:127.0.0.1"); /* opens contexts of its own: only the files matter */
+    certify(w, &w->b, &other, "IP:127.0.0.1");
+    tls_context_close(w->a.tls);
+    tls_context_close(w->b.tls);
+    w->a.tls = a;
+    w->b.tls = b;
+    send_text(&w->a, 2, 18, "still here");
+    WAIT(w, w->b.received == 1);
+    w->b.answer = -EBADMSG;
+    send_text(&w->a, 2, 18, "nonsense");
+    WAIT(w, w->a.disconnected == 1);
+    w->b.answer = 0;
+    WAIT(w, w->a.connected == 2); /* with the certificates of the other authority on both sides */
+    cert_free(&other);
+}
+
+static void https_needs_a_certificate(void **state)
+{
+    struct world *w = *state;
+    struct end plain = w->a;
+
+    plain.tls = NULL;
+    assert_int_equal(open_end(w, &plain, CLUSTER), -EINVAL);
+    turn(w, 1);
+    name_end(&plain, 3, "http");
+    assert_int_equal(open_end(w, &plain, CLUSTER), 0);
+    assert_int_equal(open_end(w, &w->b, CLUSTER), 0);
+    know(&plain, &w->b); /* it only says so */
+    turn(w, 100);
+    assert_int_equal(plain.connected, 0);
+    close_end(w, &plain);
+}
+
+#define BOTH(test)                                                    \
+    cmocka_unit_test_setup_teardown(test, set_up, tear_down),         \
+        {"tls_" #test, test, set_up_tls, tear_down, NULL}
+#define TLS(test) cmocka_unit_test_setup_teardown(test, set_up_tls, tear_down)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(frames_go_both_ways, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(many_frames_stay_in_order, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_largest_frame_passes, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_full_queue_drops_frames_and_recovers, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_peer_that_comes_back_is_found_again, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(another_cluster_is_refused, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(another_member_is_refused, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_lying_frame_ends_the_connection, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(peers_come_and_go, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(strangers_are_shown_the_door, set_up, tear_down),
+        BOTH(frames_go_both_ways),
+        BOTH(many_frames_stay_in_order),
+        BOTH(the_largest_frame_passes),
+        BOTH(a_full_queue_drops_frames_and_recovers),
+        BOTH(a_peer_that_comes_back_is_found_again),
+        BOTH(another_cluster_is_refused),
+        BOTH(another_member_is_refused),
+        BOTH(a_lying_frame_ends_the_connection),
+        BOTH(peers_come_and_go),
+        BOTH(strangers_are_shown_the_door),
         cmocka_unit_test_setup_teardown(a_silent_peer_is_given_up, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(a_busy_port_is_named, set_up, tear_down),
+        BOTH(a_busy_port_is_named),
+        TLS(a_plain_dialler_gets_no_further),
+        TLS(a_peer_of_another_authority_is_refused),
+        TLS(a_member_cannot_be_another_one),
+        TLS(changed_files_count_for_new_connections),
+        TLS(https_needs_a_certificate),
     };
 
     signal(SIGPIPE, SIG_IGN);

@@ -22,6 +22,7 @@ static void good_urls_have_one_spelling(void **state)
         {"http://[fe80::1%eth0]:80", "http://[fe80::1%eth0]:80", "[fe80::1%eth0]:80", "fe80::1%eth0", URL_HTTP, 80},
         {"http://a-b.example_x:0080", "http://a-b.example_x:80", "a-b.example_x:80", "a-b.example_x", URL_HTTP, 80},
         {"unix:///run/q.sock", "unix:///run/q.sock", "/run/q.sock", "/run/q.sock", URL_UNIX, 0},
+        {"unixs://q.sock", "unixs://q.sock", "q.sock", "q.sock", URL_UNIXS, 0},
     };
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
