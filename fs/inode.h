@@ -24,6 +24,7 @@
 
 struct buffer;
 struct dirty;
+struct virtual_kind;
 
 struct inode {
     uint64_t id;          /* the kernel's */
@@ -45,6 +46,8 @@ struct inode {
     struct list commit_waiters; /* struct waiting: want the commit under way to end */
     int64_t own_rev;      /* of the last commit made here */
     struct stat last;     /* attributes when it died */
+    const struct virtual_kind *kind; /* of what is below .quorumfs, in a table of its own (virtual.h); else NULL */
+    int64_t number;                  /* of that: a revision, an id */
 };
 
 struct inode_table {

@@ -27,6 +27,11 @@ int64_t mount_now_ns(void)
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
+void mount_release(struct mount *m, struct inode *i)
+{
+    inode_release(i->kind != NULL ? &m->virtual.nodes : &m->inodes, i);
+}
+
 /* ---- the client's notices ---- */
 
 static void on_connected(void *ctx, const struct client_info *info)
@@ -220,6 +225,8 @@ int mount_open(struct mount *m, const struct mount_options *options)
     list_init(&m->root_waiters);
     rc = inode_table_init(&m->inodes);
     if (rc == 0)
+        rc = virtual_init(m);
+    if (rc == 0)
         rc = announce_init(&m->announce);
     if (rc == 0)
         rc = client_open(m->opt.node, "quorumfs", &callbacks, &m->client);
@@ -237,6 +244,7 @@ void mount_close(struct mount *m)
         for (struct inode *i = m->inodes.by_id[s]; i != NULL; i = i->id_next)
             commit_drop_buffer(i);
     inode_table_fini(&m->inodes);
+    virtual_fini(m);
     store_read_end(m->read);
     if (m->store != NULL)
         store_close(m->store);
@@ -297,10 +305,12 @@ static int turn(struct mount *m, struct fuse_buf *buf, int signal_fd, int limit_
         m->next_renew_ms = now_ms + RENEW_MS;
     }
     wait_settle(m);
+    virtual_work(m);
     commit_sweep(m);
     reconcile_next(m);
     timeout_ms = earliest(earliest(wait_timeout_ms(m), reconcile_timeout_ms(m)), limit_ms);
     timeout_ms = earliest(timeout_ms, earliest(client_timeout_ms(m->client), RENEW_MS));
+    timeout_ms = earliest(timeout_ms, virtual_timeout_ms(m));
     p[3].fd = m->echo.fd;
     if (poll(p, 4, timeout_ms) < 0)
         return errno == EINTR ? 0 : -errno;

@@ -18,6 +18,7 @@
 #include "fs/echo.h"
 #include "fs/name.h"
 #include "fs/mount_options.h"
+#include "fs/virtual.h"
 #include "raft/client.h"
 #include "store/store.h"
 
@@ -73,6 +74,8 @@ struct mount {
     bool root_making;
     struct list root_waiters; /* struct waiting: for the directory that is mounted, which nothing has made yet */
 
+    struct virtual_tree virtual; /* .quorumfs */
+
     uint64_t overlay_lost, echoes, echo_retries;
     uint64_t leaderless_since_ms; /* 0: there is one */
 };
@@ -84,6 +87,8 @@ int mount_open(struct mount *m, const struct mount_options *options);
 int mount_run(struct mount *m);
 void mount_close(struct mount *m);
 int64_t mount_now_ns(void);
+/* Of either table. */
+void mount_release(struct mount *m, struct inode *i);
 
 /* ---- view.c: the committed name space ---- */
 
@@ -104,6 +109,15 @@ void view_stat_dead(const struct inode *i, bool linked, struct stat *ret_stat);
 /* Calls emit for each name in a directory but . and .., in no particular order. */
 typedef int (*view_name_fn)(void *ctx, struct slice name, const struct view *view);
 int view_list(const struct mount *m, struct store_read *r, const struct inode *dir, view_name_fn emit, void *ctx);
+/* The same of another time. */
+struct view_source {
+    struct store_read *r;
+    const struct store_old *old; /* at its revision */
+    bool ever;                   /* all that there is and was: types alone */
+};
+int view_at_source(const struct mount *m, const struct view_source *s, const struct name_place *place, struct view *ret_view);
+int view_list_source(const struct mount *m, const struct view_source *s, const struct name_place *place, view_name_fn emit,
+                     void *ctx);
 /* 1 if nothing users see is in the directory, 0 if something is. */
 int view_is_empty(const struct mount *m, const struct inode *dir);
 /* The node that a view says has the name, held once; made if it is not known yet. NULL without memory. */
@@ -150,6 +164,7 @@ struct waiting {
     uint64_t changes;
     uint64_t ino;
     unsigned tries;      /* of a change whose names were others' when it arrived */
+    bool asked;          /* below .quorumfs: a barrier has been passed for it */
 };
 
 struct waiting *wait_new(struct mount *m, fuse_req_t req, wait_then then);
@@ -215,6 +230,8 @@ struct handle { /* of a file */
 
 bool ops_is_echo(struct mount *m, fuse_req_t req);
 struct inode *ops_inode(struct mount *m, fuse_ino_t id);
+void ops_init(void *userdata, struct fuse_conn_info *conn);
+void ops_refuse_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name);
 /* Replies with an entry for the node and counts the kernel's reference. */
 void ops_reply_entry(struct mount *m, fuse_req_t req, struct inode *i, const struct stat *attr);
 void ops_reply_create(struct mount *m, fuse_req_t req, struct inode *i, const struct stat *attr, struct fuse_file_info *fi);
@@ -222,7 +239,7 @@ struct handle *ops_new_handle(struct mount *m, struct inode *i, int flags);
 void ops_free_handle(struct mount *m, struct handle *h);
 /* The content of a read-only handle: what is newest now. */
 int ops_load_content(struct mount *m, struct handle *h);
-const struct fuse_lowlevel_ops *ops_table(void);
+const struct fuse_lowlevel_ops *ops_table(void); /* dispatch.c */
 /* The kernel raises the event of this local change by itself: if something older was still to be told of the name, it no
  * longer is. */
 void ops_told(struct mount *m, struct inode *dir, struct slice name, struct inode *node);
@@ -231,7 +248,6 @@ void ops_owner(struct waiting *w, const struct inode *dir, mode_t mode);
 
 void ops_lookup(fuse_req_t req, fuse_ino_t parent, const char *name);
 void ops_forget(fuse_req_t req, fuse_ino_t id, uint64_t nlookup);
-void ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets);
 void ops_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
 void ops_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set, struct fuse_file_info *fi);
 void ops_readlink(fuse_req_t req, fuse_ino_t id);

@@ -192,13 +192,6 @@ void ops_forget(fuse_req_t req, fuse_ino_t id, uint64_t nlookup)
     fuse_reply_none(req);
 }
 
-void ops_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_data *forgets)
-{
-    for (size_t i = 0; i < count; i++)
-        forget_one(fuse_req_userdata(req), forgets[i].ino, forgets[i].nlookup);
-    fuse_reply_none(req);
-}
-
 /* ---- small ones ---- */
 
 void ops_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
@@ -272,30 +265,14 @@ void ops_statfs(fuse_req_t req, fuse_ino_t id)
     fuse_reply_statfs(req, &st);
 }
 
-static void refuse_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name)
+void ops_refuse_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name)
 {
     fuse_reply_err(req, EPERM);
 }
 
-static void on_init(void *userdata, struct fuse_conn_info *conn)
+void ops_init(void *userdata, struct fuse_conn_info *conn)
 {
     conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_WRITEBACK_CACHE |
                               FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
     conn->want |= conn->capable & FUSE_CAP_ATOMIC_O_TRUNC;
-}
-
-const struct fuse_lowlevel_ops *ops_table(void)
-{
-    /* Locks and extended attributes are not here yet: without their callbacks the kernel keeps locks on this machine. */
-    static const struct fuse_lowlevel_ops ops = {
-        .init = on_init, .lookup = ops_lookup, .forget = ops_forget, .forget_multi = ops_forget_multi,
-        .getattr = ops_getattr, .setattr = ops_setattr, .readlink = ops_readlink, .mknod = ops_mknod,
-        .mkdir = ops_mkdir, .unlink = ops_unlink, .rmdir = ops_rmdir, .symlink = ops_symlink,
-        .rename = ops_rename, .link = refuse_link, .open = ops_open, .read = ops_read,
-        .write = ops_write, .flush = ops_flush, .release = ops_release, .fsync = ops_fsync,
-        .opendir = ops_opendir, .readdir = ops_readdir, .releasedir = ops_releasedir, .fsyncdir = ops_fsyncdir,
-        .statfs = ops_statfs, .create = ops_create,
-    };
-
-    return &ops;
 }

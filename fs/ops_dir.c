@@ -27,7 +27,7 @@ static void free_handle(struct mount *m, struct dir_handle *h)
 {
     bytes_fini(&h->names);
     free(h->entries);
-    inode_release(&m->inodes, h->node);
+    mount_release(m, h->node);
     free(h);
 }
 
@@ -52,7 +52,7 @@ static int add_entry(void *ctx, struct slice name, const struct view *v)
 
 static int take_names(struct mount *m, struct dir_handle *h)
 {
-    struct inode *above = h->node->parent != NULL ? h->node->parent : h->node;
+    const struct inode *above = h->node->parent != NULL ? h->node->parent : h->node->kind != NULL ? m->inodes.root : h->node;
     struct view self = {.mode = S_IFDIR, .seen = {.ino = h->node->ino}}, up = {.mode = S_IFDIR, .seen = {.ino = above->ino}};
     int rc;
 
@@ -61,7 +61,9 @@ static int take_names(struct mount *m, struct dir_handle *h)
     rc = add_entry(h, slice_from_str("."), &self);
     if (rc == 0)
         rc = add_entry(h, slice_from_str(".."), &up);
-    return rc < 0 ? rc : view_list(m, m->read, h->node, add_entry, h);
+    if (rc < 0)
+        return rc;
+    return h->node->kind != NULL ? virtual_list(m, h->node, add_entry, h) : view_list(m, m->read, h->node, add_entry, h);
 }
 
 static void opendir_go(struct waiting *w, int error)
@@ -85,7 +87,8 @@ static void opendir_go(struct waiting *w, int error)
     rc = take_names(m, h);
     if (rc < 0) {
         free_handle(m, h);
-        wait_fail(w, errno_of(rc));
+        if (rc != -EAGAIN || !virtual_later(w, opendir_go))
+            wait_fail(w, errno_of(rc));
         return;
     }
     w->fi.fh = (uint64_t)(uintptr_t)h;
@@ -97,7 +100,7 @@ static void opendir_go(struct waiting *w, int error)
 void ops_opendir(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
     struct mount *m = fuse_req_userdata(req);
-    struct inode *i = ops_inode(m, id);
+    struct inode *i = virtual_is(id) ? virtual_inode(m, id) : ops_inode(m, id);
     struct waiting *w = i != NULL ? wait_new(m, req, opendir_go) : NULL;
 
     if (w == NULL) {

@@ -98,18 +98,56 @@ static int match_piece(void *ctx, const struct store_child *child)
     return 1;
 }
 
-static int list_level(struct store_read *r, enum name_kind kind, struct slice key, store_child_fn emit, void *ctx)
+/* ---- what was there: the same questions to another time ---- */
+
+static int source_list(const struct view_source *s, struct slice key, bool bare, store_child_fn emit, void *ctx)
 {
-    if (kind == NAME_RAW || kind == NAME_BARE || (key.len != 0 && key.data[0] != '/'))
-        return store_list_bare(r, key, slice_make(NULL, 0), emit, ctx);
-    return store_list(r, key, slice_make(NULL, 0), emit, ctx);
+    const struct slice start = {NULL, 0};
+
+    if (s->old != NULL)
+        return (bare ? store_list_bare_at : store_list_at)(s->r, s->old, key, emit, ctx);
+    if (s->ever)
+        return (bare ? store_list_bare_ever : store_list_ever)(s->r, key, emit, ctx);
+    return (bare ? store_list_bare : store_list)(s->r, key, start, emit, ctx);
+}
+
+static int stat_ever(const struct view_source *s, struct slice path, bool key_alone, struct node_stat *st)
+{
+    bool key, dir;
+    int rc = store_was(s->r, path, &key, &dir);
+
+    if (rc < 0)
+        return rc;
+    *st = (struct node_stat){.type = !key_alone && dir ? NODE_DIRECTORY : key ? NODE_FILE : NODE_NONE, .also_key = key};
+    return 0;
+}
+
+static int source_stat(const struct view_source *s, struct slice path, struct node_stat *st)
+{
+    if (s->old != NULL)
+        return store_stat_at(s->r, s->old, path, st);
+    return s->ever ? stat_ever(s, path, false, st) : store_stat(s->r, path, st);
+}
+
+static int source_stat_key(const struct view_source *s, struct slice key, struct node_stat *st)
+{
+    if (s->old != NULL)
+        return store_stat_key_at(s->r, s->old, key, st);
+    return s->ever ? stat_ever(s, key, true, st) : store_stat_key(s->r, key, st);
+}
+
+static int list_level(const struct view_source *s, enum name_kind kind, struct slice key, store_child_fn emit, void *ctx)
+{
+    bool bare = kind == NAME_RAW || kind == NAME_BARE || (key.len != 0 && key.data[0] != '/');
+
+    return source_list(s, key, bare, emit, ctx);
 }
 
 /* A piece is there while a long name needs it. */
-static int view_piece(const struct mount *m, struct store_read *r, const struct name_place *p, struct view *v)
+static int view_piece(const struct mount *m, const struct view_source *s, const struct name_place *p, struct view *v)
 {
     struct any_match match = {.piece = p};
-    int rc = list_level(r, p->above, slice_make(p->key.data, p->dir_len), match_piece, &match);
+    int rc = list_level(s, p->above, slice_make(p->key.data, p->dir_len), match_piece, &match);
 
     if (rc < 0)
         return rc;
@@ -119,6 +157,13 @@ static int view_piece(const struct mount *m, struct store_read *r, const struct 
 }
 
 int view_at(const struct mount *m, struct store_read *r, const struct name_place *p, struct view *v)
+{
+    const struct view_source now = {.r = r};
+
+    return view_at_source(m, &now, p, v);
+}
+
+int view_at_source(const struct mount *m, const struct view_source *s, const struct name_place *p, struct view *v)
 {
     struct slice key = bytes_slice(&p->key);
     struct node_stat st = {0};
@@ -131,19 +176,19 @@ int view_at(const struct mount *m, struct store_read *r, const struct name_place
         set_virtual_dir(m, p, v);
         return 0;
     case NAME_PIECE:
-        return view_piece(m, r, p, v);
+        return view_piece(m, s, p, v);
     case NAME_VALUE:
-        rc = store_stat(r, key, &st);
+        rc = source_stat(s, key, &st);
         if (rc < 0 || st.type != NODE_DIRECTORY || !st.also_key)
             return rc;
-        rc = store_stat_key(r, key, &st);
+        rc = source_stat_key(s, key, &st);
         break;
     case NAME_SLASH:
-        rc = store_stat_key(r, key, &st);
+        rc = source_stat_key(s, key, &st);
         break;
     case NAME_NODE:
     default:
-        rc = store_stat(r, key, &st);
+        rc = source_stat(s, key, &st);
         /* An empty component is a directory or nothing: its key is %:slash in the directory above. */
         if (rc == 0 && st.type == NODE_FILE && key.len != 0 && key.data[key.len - 1] == '/')
             return 0;
@@ -280,7 +325,7 @@ int view_stat(const struct mount *m, const struct inode *i, struct stat *st)
 
 struct listing {
     const struct mount *m;
-    struct store_read *r;
+    const struct view_source *source;
     const struct name_place *dir;
     struct bytes components; /* u32 length, bytes, u8 is_key | is_dir << 1 */
     struct bytes pieces;     /* names shown already */
@@ -314,7 +359,7 @@ static int show(struct listing *l, struct slice name, view_name_fn emit, void *c
     if (rc == 0)
         rc = name_step(&place, name);
     if (rc == 0)
-        rc = view_at(l->m, l->r, &place, &v);
+        rc = view_at_source(l->m, l->source, &place, &v);
     name_place_fini(&place);
     if (rc == 0 && v.seen.type != 0)
         rc = emit(ctx, name, &v);
@@ -359,9 +404,9 @@ static int show_words(struct listing *l, view_name_fn emit, void *ctx)
         rc = show(l, slice_from_str("%:value"), emit, ctx);
     if (rc == 0 && dir->root && dir->key.len == 0) {
         if (dir->kind == NAME_RAW)
-            rc = store_list(l->r, slice_make(NULL, 0), slice_make(NULL, 0), found, &any);
+            rc = source_list(l->source, slice_make(NULL, 0), false, found, &any);
         else
-            rc = store_list_bare(l->r, slice_make(NULL, 0), slice_make(NULL, 0), found, &any);
+            rc = source_list(l->source, slice_make(NULL, 0), true, found, &any);
         if (rc == 0 && any)
             rc = show(l, slice_from_str(dir->kind == NAME_RAW ? "%:" : "%:bare"), emit, ctx);
     }
@@ -375,7 +420,7 @@ static int list_place(struct listing *l, view_name_fn emit, void *ctx)
     struct reader in;
     int rc;
 
-    rc = list_level(l->r, dir->kind == NAME_PIECE ? dir->above : dir->kind, slice_make(dir->key.data, len), collect, l);
+    rc = list_level(l->source, dir->kind == NAME_PIECE ? dir->above : dir->kind, slice_make(dir->key.data, len), collect, l);
     if (rc == 0)
         rc = bytes_status(&l->components);
     if (rc == 0 && l->count > DIRECTORY_MAX_NAMES)
@@ -391,22 +436,32 @@ static int list_place(struct listing *l, view_name_fn emit, void *ctx)
     return rc;
 }
 
+int view_list_source(const struct mount *m, const struct view_source *s, const struct name_place *place, view_name_fn emit,
+                     void *ctx)
+{
+    struct listing l = {.m = m, .source = s, .dir = place};
+    int rc;
+
+    bytes_init(&l.components);
+    bytes_init(&l.pieces);
+    rc = list_place(&l, emit, ctx);
+    bytes_fini(&l.pieces);
+    bytes_fini(&l.components);
+    return rc;
+}
+
 int view_list(const struct mount *m, struct store_read *r, const struct inode *dir, view_name_fn emit, void *ctx)
 {
+    const struct view_source now = {.r = r};
     struct name_place place;
-    struct listing l = {.m = m, .r = r, .dir = &place};
     int rc;
 
     if (inode_is_dead(&m->inodes, dir))
         return 0;
     name_place_init(&place);
-    bytes_init(&l.components);
-    bytes_init(&l.pieces);
     rc = view_place(m, dir, &place);
     if (rc == 0)
-        rc = list_place(&l, emit, ctx);
-    bytes_fini(&l.pieces);
-    bytes_fini(&l.components);
+        rc = view_list_source(m, &now, &place, emit, ctx);
     name_place_fini(&place);
     if (rc != 0)
         return rc;

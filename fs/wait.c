@@ -50,7 +50,7 @@ void wait_free(struct waiting *w)
     list_remove(&w->interrupted);
     for (size_t i = 0; i < sizeof(held) / sizeof(held[0]); i++)
         if (held[i] != NULL)
-            inode_release(&w->m->inodes, held[i]);
+            mount_release(w->m, held[i]);
     arena_fini(&w->arena);
     free(w);
 }

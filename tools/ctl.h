@@ -13,7 +13,7 @@
 #include "raft/client.h"
 #include "store/store.h"
 
-enum ctl_command { CTL_STATUS, CTL_GET, CTL_PUT, CTL_DEL, CTL_TXN, CTL_WATCH, CTL_LOG, CTL_VERSION, CTL_HELP };
+enum ctl_command { CTL_STATUS, CTL_GET, CTL_PUT, CTL_DEL, CTL_TXN, CTL_WATCH, CTL_COMPACT, CTL_LOG, CTL_VERSION, CTL_HELP };
 
 struct ctl_options {
     enum ctl_command command;
@@ -96,6 +96,7 @@ int ctl_put(struct ctl *c);
 int ctl_del(struct ctl *c);
 int ctl_txn(struct ctl *c);
 int ctl_watch(struct ctl *c);
+int ctl_compact(struct ctl *c);
 int ctl_log(struct ctl *c);
 /* All of standard input, at most max bytes. */
 int ctl_read_stdin(size_t max_bytes, struct bytes *out);

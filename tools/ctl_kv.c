@@ -172,6 +172,32 @@ done:
     return rc;
 }
 
+/* ---- compact ---- */
+
+int ctl_compact(struct ctl *c)
+{
+    struct command cmd = {.kind = COMMAND_COMPACT};
+    const char *text = c->opts->args[0];
+    struct arena arena;
+    struct result res;
+    char *end;
+    int rc = -1;
+
+    cmd.compact.revision = strtoll(text, &end, 10);
+    if (end == text || *end != '\0' || cmd.compact.revision <= 0)
+        return ctl_fail("compact takes a revision, not '%s'", text);
+    arena_init(&arena);
+    if (ctl_propose(c, &cmd, &arena, &res) == 0) {
+        if (c->out.json)
+            ctl_out_text(&c->out, "{\"revision\":%lld}\n", (long long)res.revision);
+        else
+            ctl_out_text(&c->out, "compacted revision %lld\n", (long long)cmd.compact.revision);
+        rc = ctl_out_flush(&c->out);
+    }
+    arena_fini(&arena);
+    return rc;
+}
+
 /* ---- txn ---- */
 
 static void print_txn_json(struct ctl_out *o, const struct txn_result *t);

@@ -70,6 +70,7 @@ static const struct {
     {"del", CTL_DEL, BIT(OPT_PREFIX) | BIT(OPT_FROM_KEY) | BIT(OPT_PREV_KV), 1, 2},
     {"txn", CTL_TXN, 0, 0, 0},
     {"watch", CTL_WATCH, BIT(OPT_PREFIX) | BIT(OPT_FROM_KEY) | BIT(OPT_REV) | BIT(OPT_PREV_KV), 1, 2},
+    {"compact", CTL_COMPACT, 0, 1, 1},
     {"log", CTL_LOG, BIT(OPT_FROM), 1, 1},
     {"version", CTL_VERSION, 0, 0, 0},
     {"help", CTL_HELP, 0, 0, 1},
@@ -413,6 +414,7 @@ void ctl_usage(struct bytes *out)
         "  txn                        from standard input: compares, operations if they hold, operations if not,\n"
         "                             each part ended by an empty line; or JSON with -o json\n"
         "  watch KEY [END]            each change once, in order: --prefix --from-key --rev N --prev-kv\n"
+        "  compact REV                forget what was before revision REV\n"
         "  log dump                   the node's log of changes: --from N\n"
         "  version\n"
         "\n"

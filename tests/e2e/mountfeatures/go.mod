@@ -1,0 +1,7 @@
+module quorumfs.test/e2e/mountfeatures
+
+go 1.23.0
+
+require quorumfs.test/e2e v0.0.0
+
+replace quorumfs.test/e2e => ../
