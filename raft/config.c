@@ -357,7 +357,7 @@ static int parse_values(struct parse *p)
 {
     struct config *c = &p->c;
 
-    if (parse_names(p) < 0 || parse_timing(p) < 0)
+    if (parse_names(p) < 0 || parse_timing(p) < 0 || config_take_upkeep(p) < 0)
         return -EINVAL;
     if (parse_urls(p, FLAG_LISTEN_CLIENT, &c->listen_client) < 0 ||
         parse_urls(p, FLAG_ADVERTISE_CLIENT, &c->advertise_client) < 0 ||

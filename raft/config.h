@@ -66,6 +66,8 @@ struct config {
     struct config_tls peer_tls, client_tls;
     char *sidecar_words[CONFIG_SIDECAR_WORDS_MAX]; /* flags that are the sidecar's to check: "--name=value" */
     size_t n_sidecar_words;
+    struct compactor_options compaction;
+    int64_t quota_bytes; /* 0: not given */
 };
 
 /* argv without the program's name. */

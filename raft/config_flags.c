@@ -22,6 +22,9 @@ static const struct {
     [FLAG_TOKEN] = {"initial-cluster-token", "etcd-cluster", false},
     [FLAG_HEARTBEAT] = {"heartbeat-interval", "100", false},
     [FLAG_ELECTION] = {"election-timeout", "1000", false},
+    [FLAG_COMPACTION_MODE] = {"auto-compaction-mode", "periodic", false},
+    [FLAG_COMPACTION_RETENTION] = {"auto-compaction-retention", "0", false},
+    [FLAG_QUOTA] = {"quota-backend-bytes", "0", false},
     [FLAG_LOG_LEVEL] = {"log-level", "info", false},
     [FLAG_PEER_CERT] = {"peer-cert-file", NULL, false},
     [FLAG_PEER_KEY] = {"peer-key-file", NULL, false},
@@ -62,6 +65,9 @@ static const char usage[] =
     "  --initial-cluster-token TEXT         tells clusters with the same members apart (etcd-cluster)\n"
     "  --heartbeat-interval MS              how often a leader is heard (100)\n"
     "  --election-timeout MS                how long a silent leader is believed (1000)\n"
+    "  --auto-compaction-mode MODE          periodic or revision (periodic)\n"
+    "  --auto-compaction-retention VALUE    hours or a duration, or a number of revisions; 0: off (0)\n"
+    "  --quota-backend-bytes BYTES          of the cluster's data; 0: as it is, 2 GiB at first; below 0: none (0)\n"
     "  --log-level LEVEL                    debug, info, warn or error (info)\n"
     "\n"
     "  --cert-file, --key-file PATH         certificate and key for clients, in PEM form: https client URLs\n"

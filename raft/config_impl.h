@@ -19,6 +19,9 @@ enum flag {
     FLAG_TOKEN,
     FLAG_HEARTBEAT,
     FLAG_ELECTION,
+    FLAG_COMPACTION_MODE,
+    FLAG_COMPACTION_RETENTION,
+    FLAG_QUOTA,
     FLAG_LOG_LEVEL,
     FLAG_PEER_CERT,
     FLAG_PEER_KEY,
@@ -67,6 +70,9 @@ int config_take_sidecar_words(struct parse *p);
 
 /* ---- config.c ---- */
 int config_absolute(struct parse *p, const char *path, char **ret_path);
+
+/* ---- config_upkeep.c ---- */
+int config_take_upkeep(struct parse *p);
 
 /* ---- config_tls.c ---- */
 int config_take_tls(struct parse *p); /* after the URLs and the data directory */

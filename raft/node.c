@@ -251,6 +251,7 @@ static void set_timer(struct node *n)
     if (n->reads.open)
         earlier(&at, n->reads.sent_ms + n->config.heartbeat_ms);
     earlier(&at, leases_timeout_ms(n));
+    earlier(&at, upkeep_timeout_ms(n));
     if (n->disk_full_ms > now)
         earlier(&at, n->disk_full_ms);
     if (n->turn_wanted)
@@ -291,6 +292,8 @@ void node_advance(struct node *n)
             reads_pump(n);
         if (!n->failed)
             leases_pump(n);
+        if (!n->failed)
+            upkeep_pump(n);
         if (!n->failed)
             services_pump(n);
         if (!n->failed)

@@ -15,6 +15,7 @@
 #include "base/slice.h"
 #include "base/status.h"
 #include "proto/socket.h"
+#include "raft/compactor.h"
 #include "raft/disk.h"
 #include "raft/env.h"
 #include "store/store.h"
@@ -44,6 +45,8 @@ struct node_config {
     size_t store_map_bytes;       /* 0: the store's default */
     uint64_t log_segment_bytes, log_cache_bytes; /* 0: the log's defaults */
     uint64_t lease_note_ms;       /* 0: five minutes; then a checkpoint notes what remains of a lease that nobody prolongs */
+    struct compactor_options compaction; /* by itself, while it leads */
+    int64_t quota_bytes;          /* of the cluster, set by whoever leads; 0: not given, negative: none */
     const struct logger *logger;     /* may be NULL */
 };
 

@@ -428,6 +428,8 @@ static int open_node(struct program *p, const char *store_dir)
         .n_members = c->n_members,
         .heartbeat_ms = c->heartbeat_ms,
         .election_ms = c->election_ms,
+        .compaction = c->compaction,
+        .quota_bytes = c->quota_bytes,
         .store_dir = store_dir,
         .store_flags = STORE_UNSYNCED, /* the log is never trimmed yet: it fills a store that a crash spoilt */
         .logger = &p->logger,

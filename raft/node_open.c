@@ -196,6 +196,8 @@ int node_open(const struct node_config *config, const struct disk *disk, const s
     if (rc == 0)
         rc = leases_load(n);
     if (rc == 0)
+        rc = upkeep_init(n);
+    if (rc == 0)
         rc = open_log(n, config, ret_text, text_size);
     core_options.ctx = n;
     core_options.seed = clock->random(clock->ctx);
@@ -261,6 +263,7 @@ void node_close(struct node *n)
     proposals_fini(n, STATUS_STOPPED);
     reads_fini(n, STATUS_STOPPED);
     leases_fini(n, STATUS_STOPPED);
+    upkeep_fini(n);
     services_fini(n, STATUS_STOPPED);
     members_fini(n, STATUS_STOPPED);
     members_forget_known(n);

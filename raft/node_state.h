@@ -24,6 +24,7 @@
 #define NODE_MAX_BARRIERS 65536
 #define NODE_MAX_UNCOMMITTED_ENTRIES 4096                /* on the leader; own proposals wait, forwarded ones are refused */
 #define NODE_MAX_UNCOMMITTED_BYTES ((size_t)64 * 1024 * 1024)
+#define NODE_MAX_APPLY_GAP 5000                          /* committed and not applied, entries */
 #define NODE_MAX_UNFLUSHED_BYTES ((size_t)64 * 1024 * 1024) /* a leader takes no more; a follower takes appends as heartbeats */
 #define NODE_DISK_FULL_RETRY_MS 500
 #define NODE_ENTRY_TARGET_BYTES ((size_t)512 * 1024)     /* commands that wait together share an entry up to this */
@@ -235,6 +236,10 @@ struct node {
     struct leases leases;
     struct members members;
     struct {
+        struct compactor compactor;
+        uint64_t look_ms, quota_term;
+    } upkeep;
+    struct {
         struct list members, maintain; /* ended; told at the next turn */
     } services;
 
@@ -317,6 +322,12 @@ void lease_requests_leader_changed(struct node *n);
 void lease_requests_fail_all(struct node *n);
 int leases_receive(struct node *n, uint64_t from, struct slice payload);
 int leases_receive_reply(struct node *n, uint64_t from, struct slice payload);
+
+/* upkeep.c */
+int upkeep_init(struct node *n);
+void upkeep_fini(struct node *n);
+void upkeep_pump(struct node *n);
+uint64_t upkeep_timeout_ms(const struct node *n);
 
 /* node_service.c */
 void services_init(struct node *n);

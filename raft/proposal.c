@@ -171,6 +171,12 @@ static uint16_t encode_again(struct node_proposal *p, const struct command *cmd)
     return encoded != NULL ? STATUS_OK : STATUS_TOO_MANY_REQUESTS;
 }
 
+/* The store does not keep up: more would only wait. What frees it of work is let through, as in etcd. */
+static bool is_behind(const struct node *n)
+{
+    return core_commit(n->core) > n->applied_index + NODE_MAX_APPLY_GAP;
+}
+
 static uint16_t check(struct node *n, struct node_proposal *p)
 {
     struct slice encoded = slice_make(p->take_command, p->command_len);
@@ -191,6 +197,8 @@ static uint16_t check(struct node *n, struct node_proposal *p)
         bool changed = cmd.kind == COMMAND_LEASE_GRANT && complete_grant(n, &cmd);
 
         status = command_check(&cmd);
+        if (status == STATUS_OK && cmd.kind != COMMAND_LEASE_REVOKE && is_behind(n))
+            status = STATUS_TOO_MANY_REQUESTS;
         if (changed && status == STATUS_OK)
             status = encode_again(p, &cmd);
     }

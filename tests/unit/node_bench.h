@@ -49,6 +49,8 @@ struct bench { /* a node on the bench */
     int fatal_error;
     char fatal_text[512];
     int64_t revision;
+    struct compactor_options compaction;
+    int64_t quota_bytes;
 };
 
 /* ---- the tables ---- */
@@ -221,7 +223,8 @@ static inline int bench_open(struct bench *b, unsigned members)
     struct node_config config = {.id = 1, .cluster_id = 9, .lax_reconfig = b->lax, .name = "a", .members = members == 1 ? all + 1 : all,
                                  .n_members = members, .heartbeat_ms = 100, .election_ms = ELECTION_MS,
                                  .store_dir = b->store_dir, .store_flags = STORE_NOSYNC,
-                                 .store_map_bytes = (size_t)1 << 30};
+                                 .store_map_bytes = (size_t)1 << 30,
+                                 .compaction = b->compaction, .quota_bytes = b->quota_bytes};
     struct clock clock = {b, now_ms, wall_ns, random_u64, set_timer};
     struct network network = {b, send_frame, set_peers, push_out, forget};
     struct workers workers = {b, submit, idle};

@@ -119,6 +119,9 @@ static void our_own_flags(void **state)
     assert_string_equal(c.socket_path, "/d/node.sock");
     assert_false(c.sidecar);
     config_fini(&c);
+    assert_int_equal(parse("--auto-compaction-retention 90m --quota-backend-bytes=-1", &c, text, sizeof(text)), 0);
+    assert_true(c.compaction.mode == COMPACTOR_PERIODIC && c.compaction.period_ms == 5400000 && c.quota_bytes == -1);
+    config_fini(&c);
     assert_int_equal(parse("--version", &c, text, sizeof(text)), 0);
     assert_int_equal(c.action, CONFIG_VERSION);
     config_fini(&c);
@@ -175,6 +178,10 @@ static void wrong_ones_are_named(void **state)
         {"--election-timeout 499", "5 times"},
         {"--election-timeout 50001", "at most 50000"},
         {"--log-level loud", "'loud'"},
+        {"--auto-compaction-mode never", "'never' is neither"},
+        {"--auto-compaction-retention soon", "'soon' is neither hours"},
+        {"--auto-compaction-mode revision --auto-compaction-retention 1h", "'1h' is not a number of revisions"},
+        {"--quota-backend-bytes 2GB", "'2GB'"},
         {"--initial-cluster-state old", "'old'"},
         {"--listen-client-urls 127.0.0.1", "--listen-client-urls"},
         {"--listen-client-urls http://h:1", "--advertise-client-urls is required"},

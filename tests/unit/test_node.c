@@ -130,6 +130,66 @@ static void too_many_bytes_are_refused_at_once(void **state)
     free(put);
 }
 
+static void a_member_whose_store_is_far_behind_takes_no_more(void **state)
+{
+    static struct log_entry entries[1000];
+    struct command revoke = {.kind = COMMAND_LEASE_REVOKE, .lease.id = 7};
+    struct bench *b = bench_start(3);
+    struct bytes out = {0};
+    struct put put, freed = {0};
+    uint64_t prev = 1;
+
+    b->node->apply_out = true; /* its worker is in the middle of something */
+    while (core_commit(b->node->core) <= b->node->applied_index + NODE_MAX_APPLY_GAP) {
+        for (size_t i = 0; i < 1000; i++)
+            entries[i] = (struct log_entry){.index = prev + 1 + i, .term = 2, .type = LOG_ENTRY_BARRIER};
+        assert_int_equal(append_from(b, 2, 2, prev, prev == 1 ? 1 : 2, prev + 1000, entries, 1000), 0);
+        prev += 1000;
+        settle(b);
+        propose(b, &put, 10);
+        settle(b);
+        assert_int_equal(put.ended, prev > b->node->applied_index + NODE_MAX_APPLY_GAP);
+        if (put.ended == 0)
+            node_proposal_cancel(b->node, &put.p);
+    }
+    assert_int_equal(put.status, STATUS_TOO_MANY_REQUESTS);
+    command_encode(&revoke, &out);
+    freed.p.take_command = bytes_take(&out, &freed.p.command_len);
+    freed.p.done = put_done;
+    node_propose(b->node, &freed.p);
+    settle(b);
+    assert_int_equal(freed.ended, 0); /* what frees memory goes on */
+    b->node->apply_out = false;
+    node_timer(b->node);
+    settle(b);
+    propose(b, &put, 10);
+    settle(b);
+    assert_int_equal(put.ended, 0);
+    bench_free(b);
+}
+
+static void the_leader_compacts_as_its_flag_says(void **state)
+{
+    struct bench *b = bench_new();
+    struct store_read *read;
+    struct store_meta meta;
+    struct put put;
+
+    b->compaction = (struct compactor_options){.mode = COMPACTOR_REVISION, .keep_revisions = 10};
+    assert_int_equal(bench_open(b, 1), 0);
+    assert_int_equal(node_start(b->node), 0);
+    for (int i = 0; i < 50; i++) {
+        propose(b, &put, 10);
+        settle(b);
+    }
+    pass_time(b, COMPACTOR_REVISION_INTERVAL_MS + 1000);
+    assert_int_equal(store_read_begin(node_store(b->node), &read), 0);
+    assert_int_equal(store_read_meta(read, &meta), 0);
+    assert_int_equal(meta.compacted, b->revision - 10);
+    store_read_end(read);
+    bench_free(b);
+}
+
 static void too_many_barriers_are_refused_at_once(void **state)
 {
     struct bench *b = bench_start(3);
@@ -504,6 +564,8 @@ int main(void)
         cmocka_unit_test(without_a_leader_waits_fail_after_three_election_timeouts),
         cmocka_unit_test(too_many_proposals_are_refused_at_once),
         cmocka_unit_test(too_many_bytes_are_refused_at_once),
+        cmocka_unit_test(a_member_whose_store_is_far_behind_takes_no_more),
+        cmocka_unit_test(the_leader_compacts_as_its_flag_says),
         cmocka_unit_test(too_many_barriers_are_refused_at_once),
         cmocka_unit_test(a_forward_is_repeated_and_ends_at_its_deadline),
         cmocka_unit_test(what_the_old_leader_lost_goes_to_the_new_one),
