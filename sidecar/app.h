@@ -19,6 +19,21 @@
 
 struct feed;
 
+/* The checks of /livez and /readyz, and how they came out. */
+enum health_check {
+    CHECK_DATA_CORRUPTION,
+    CHECK_SERIALIZABLE_READ,
+    CHECK_LINEARIZABLE_READ,
+    CHECK_NON_LEARNER,
+    HEALTH_CHECKS,
+};
+
+struct health_counters {
+    uint64_t success, failures;             /* of /health */
+    uint64_t checks[2][HEALTH_CHECKS][2];   /* livez, readyz; passed, failed */
+    bool failing[2][HEALTH_CHECKS];         /* the last time */
+};
+
 struct app {
     uv_loop_t *loop;
     struct logger log;
@@ -29,10 +44,17 @@ struct app {
     uint64_t ranges_in_workers;
     struct list turns_woken, observers_woken; /* turn.h, election.c: to be looked at in this turn of the loop */
     unsigned turns;                           /* that wait */
+    unsigned hashes;                          /* in workers */
+    unsigned snapshots;                       /* being written or sent */
     size_t beats;                             /* requests of LeaseKeepAlive that are not answered */
+    struct health_counters health;
+    unsigned pages_waiting; /* for the node */
+    uint64_t leader_changes, last_leader;
     struct list health_watches;
     int serving; /* what they were told last */
     bool learner; /* this member does not vote: it answers serializable reads and Status alone */
+    uv_timer_t role_timer;
+    int64_t role_ticket; /* of the question; 0: none */
     bool stopping;
 };
 
@@ -45,8 +67,10 @@ static inline struct app *app_of(const struct grpc_call *call)
 extern const struct grpc_method *const services_methods[];
 extern const struct grpc_method kv_range, kv_range_stream, kv_put, kv_delete_range, kv_txn, kv_compact;
 extern const struct grpc_method watch_watch;
-extern const struct grpc_method maintenance_status, maintenance_alarm;
-extern const struct grpc_method cluster_member_list;
+extern const struct grpc_method maintenance_status, maintenance_alarm, maintenance_defragment, maintenance_hash,
+    maintenance_hash_kv, maintenance_move_leader, maintenance_downgrade, maintenance_snapshot;
+extern const struct grpc_method cluster_member_add, cluster_member_remove, cluster_member_update, cluster_member_promote,
+    cluster_member_list;
 extern const struct grpc_method lease_grant, lease_revoke, lease_keep_alive, lease_time_to_live, lease_leases;
 extern const struct grpc_method lock_lock, lock_unlock;
 extern const struct grpc_method election_campaign, election_proclaim, election_leader, election_observe, election_resign;

@@ -1,5 +1,6 @@
-/* cluster.c - etcdserverpb.Cluster: MemberList. Who is a member and its peer URLs come from the node's status, the names
- * and client URLs from what each member has published in the store. */
+/* cluster.c - etcdserverpb.Cluster. Changes are the leader's business. MemberList is made of the node's status, and of names
+ * and client URLs that each member has published in the store. */
+#include "base/url.h"
 #include "proto/wire.h"
 #include "sidecar/ask.h"
 
@@ -8,12 +9,6 @@
 #include <stdlib.h>
 
 #define PEER_URLS_MAX 16 /* of one member; further ones are left out */
-
-struct list_call {
-    struct grpc_call *call;
-    struct app *app;
-    int64_t ticket;
-};
 
 struct member {
     uint64_t id;
@@ -80,9 +75,9 @@ static int append_members(const json_t *status, const struct member_info *publis
     return bytes_status(out);
 }
 
-static void answer_members(struct list_call *lc, const json_t *status)
+static void answer_members(struct ask *a, const json_t *status)
 {
-    struct store_read *r = node_line_read(lc->app->line);
+    struct store_read *r = node_line_read(a->app->line);
     struct member_info *published;
     size_t n_published;
     struct arena arena;
@@ -90,7 +85,7 @@ static void answer_members(struct list_call *lc, const json_t *status)
     int rc;
 
     if (r == NULL) {
-        grpc_finish_status(lc->call, STATUS_TIMEOUT);
+        grpc_finish_status(a->call, STATUS_TIMEOUT);
         return;
     }
     arena_init(&arena);
@@ -99,10 +94,10 @@ static void answer_members(struct list_call *lc, const json_t *status)
     if (rc == 0)
         rc = append_members(status, published, n_published, &body);
     if (rc < 0) {
-        log_error(&lc->app->log, "member list: %s", strerror(-rc));
-        grpc_finish(lc->call, GRPC_INTERNAL, "quorumfs: the members are not known");
+        log_error(&a->app->log, "member list: %s", strerror(-rc));
+        grpc_finish(a->call, GRPC_INTERNAL, "quorumfs: the members are not known");
     } else {
-        answer_unary(lc->app, lc->call, store_read_revision(r), 0, bytes_slice(&body));
+        answer_unary(a->app, a->call, 0, 0, bytes_slice(&body));
     }
     bytes_fini(&body);
     arena_fini(&arena);
@@ -110,80 +105,215 @@ static void answer_members(struct list_call *lc, const json_t *status)
 
 static void on_status(void *arg, uint16_t status, struct slice text)
 {
-    struct list_call *lc = arg;
+    struct ask *a = arg;
     json_t *json;
 
-    lc->ticket = 0;
+    ask_done(a);
     if (status != STATUS_OK) {
-        grpc_finish_status(lc->call, status);
+        grpc_finish_status(a->call, status);
         return;
     }
     json = json_loadb((const char *)text.data, text.len, JSON_REJECT_DUPLICATES, NULL);
-    answer_members(lc, json);
+    answer_members(a, json);
     json_decref(json);
 }
 
-static void ask_status(struct list_call *lc)
+static void ask_status(struct ask *a)
 {
-    struct node_line *line = lc->app->line;
+    struct node_line *line = a->app->line;
 
-    lc->ticket = client_status(node_line_client(line), node_line_deadline_ms(line), on_status, lc);
-    node_line_touch(line);
-    if (lc->ticket < 0)
-        grpc_finish(lc->call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+    ask_waits(a, client_status(node_line_client(line), node_line_deadline_ms(line), on_status, a));
+}
+
+/* ---- what the leader answers ---- */
+
+static void split_into(struct slice urls[static PEER_URLS_MAX], size_t *ret_n, struct slice text)
+{
+    *ret_n = 0;
+    while (text.len > 0 && *ret_n < PEER_URLS_MAX) {
+        const uint8_t *comma = memchr(text.data, ',', text.len);
+        size_t len = comma != NULL ? (size_t)(comma - text.data) : text.len;
+
+        urls[(*ret_n)++] = slice_make(text.data, len);
+        len += comma != NULL;
+        text = slice_make(text.data + len, text.len - len);
+    }
+}
+
+static void append_listed(const struct socket_member *from, unsigned field, struct bytes *out)
+{
+    struct slice client_urls[PEER_URLS_MAX];
+    struct member_info published = {.id = from->id, .name = from->name, .client_urls = client_urls};
+    struct member m = {.id = from->id, .learner = from->learner, .published = &published};
+    struct bytes one;
+
+    split_into(m.peer_urls, &m.n_peer_urls, from->peer_urls);
+    split_into(client_urls, &published.n_client_urls, from->client_urls);
+    bytes_init(&one);
+    append_member(&m, &one);
+    bytes_u8(out, (uint8_t)(field << 3 | WIRE_BYTES));
+    bytes_varint_slice(out, bytes_slice(&one));
+    if (bytes_status(&one) < 0)
+        out->status = bytes_status(&one);
+    bytes_fini(&one);
+}
+
+struct change_call {
+    struct ask ask;
+    uint8_t op;
+};
+
+/* MemberAddResponse names the new member before it lists all; the others only list. */
+static void on_members(void *arg, const struct socket_member_done *done)
+{
+    struct change_call *c = arg;
+    struct bytes body;
+
+    ask_done(&c->ask);
+    if (done->status != STATUS_OK) {
+        grpc_finish_status(c->ask.call, done->status);
+        return;
+    }
+    bytes_init(&body);
+    for (size_t i = 0; c->op == SOCKET_MEMBER_ADD && i < done->n_members; i++)
+        if (done->members[i].id == done->id)
+            append_listed(&done->members[i], 2, &body);
+    for (size_t i = 0; i < done->n_members; i++)
+        append_listed(&done->members[i], c->op == SOCKET_MEMBER_ADD ? 3 : 2, &body);
+    if (bytes_status(&body) < 0)
+        ask_no_memory(c->ask.call);
+    else
+        answer_unary(c->ask.app, c->ask.call, 0, 0, bytes_slice(&body)); /* etcd's says no revision here */
+    bytes_fini(&body);
+}
+
+static void ask_members(struct grpc_call *call, const struct socket_member_change *change)
+{
+    struct change_call *c = ask_begin(call, sizeof *c);
+    struct node_line *line;
+
+    if (c == NULL)
+        return;
+    c->op = change->op;
+    line = c->ask.app->line;
+    ask_waits(&c->ask,
+              client_member(node_line_client(line), change, node_line_deadline_ms(line), on_members, c));
+}
+
+/* ---- requests ---- */
+
+static bool urls_are_valid(struct slice list)
+{
+    struct url urls[URL_LIST_MAX];
+    struct slice bad;
+    const char *why;
+    size_t n;
+
+    return url_list_parse(list, urls, URL_LIST_MAX, &n, &bad, &why) == 0 && n > 0;
+}
+
+static void change_message(struct grpc_call *call, struct slice message, uint8_t op)
+{
+    unsigned urls_field = op == SOCKET_MEMBER_ADD ? 1 : op == SOCKET_MEMBER_UPDATE ? 2 : 0;
+    struct socket_member_change change = {.op = op};
+    struct reader r = reader_make(message);
+    struct wire_field f;
+    struct bytes urls;
+    bool comma = false;
+
+    bytes_init(&urls);
+    while (wire_next(&r, &f)) {
+        struct slice url = slice_make(NULL, 0);
+
+        if (f.number == urls_field) {
+            wire_get_bytes(&r, &f, &url);
+            comma = comma || memchr(url.data, ',', url.len) != NULL;
+            if (urls.len > 0)
+                bytes_u8(&urls, ',');
+            bytes_append(&urls, url);
+        } else if (f.number == 1) {
+            change.id = wire_get_uint(&r, &f);
+        } else if (f.number == 2) {
+            change.learner = wire_get_bool(&r, &f);
+        }
+    }
+    change.peer_urls = bytes_slice(&urls);
+    if (reader_status(&r) < 0)
+        ask_malformed(call);
+    else if (bytes_status(&urls) < 0)
+        ask_no_memory(call);
+    else if (ask_refused(call))
+        ;
+    else if (urls_field != 0 && (comma || !urls_are_valid(change.peer_urls)))
+        grpc_finish_status(call, STATUS_BAD_MEMBER_URLS);
+    else
+        ask_members(call, &change);
+    bytes_fini(&urls);
+}
+
+static void add_message(struct grpc_call *call, struct slice message)
+{
+    change_message(call, message, SOCKET_MEMBER_ADD);
+}
+
+static void remove_message(struct grpc_call *call, struct slice message)
+{
+    change_message(call, message, SOCKET_MEMBER_REMOVE);
+}
+
+static void update_message(struct grpc_call *call, struct slice message)
+{
+    change_message(call, message, SOCKET_MEMBER_UPDATE);
+}
+
+static void promote_message(struct grpc_call *call, struct slice message)
+{
+    change_message(call, message, SOCKET_MEMBER_PROMOTE);
 }
 
 static void on_barrier(void *arg, uint16_t status, uint64_t epoch, int64_t revision)
 {
-    struct list_call *lc = arg;
+    struct ask *a = arg;
 
-    lc->ticket = 0;
+    ask_done(a);
     if (status != STATUS_OK)
-        grpc_finish_status(lc->call, status);
+        grpc_finish_status(a->call, status);
     else
-        ask_status(lc);
+        ask_status(a);
 }
 
+/* This node's list; a linearizable one waits until the node has applied what was committed before. */
 static void list_message(struct grpc_call *call, struct slice message)
 {
-    struct app *app = app_of(call);
+    struct node_line *line = app_of(call)->line;
     struct reader r = reader_make(message);
     struct wire_field f;
     bool linearizable = false;
-    struct list_call *lc;
+    struct ask *a;
 
     while (wire_next(&r, &f))
         if (f.number == 1)
             linearizable = wire_get_bool(&r, &f);
     if (reader_status(&r) < 0) {
-        grpc_finish(call, GRPC_INTERNAL, "grpc: error unmarshalling request");
+        ask_malformed(call);
         return;
     }
-    lc = calloc(1, sizeof *lc);
-    if (lc == NULL) {
-        grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+    a = ask_refused(call) ? NULL : ask_begin(call, sizeof *a);
+    if (a == NULL)
         return;
-    }
-    *lc = (struct list_call){.call = call, .app = app};
-    grpc_set_state(call, lc);
-    if (!linearizable) {
-        ask_status(lc);
-        return;
-    }
-    lc->ticket = client_barrier(node_line_client(app->line), node_line_deadline_ms(app->line), on_barrier, lc);
-    node_line_touch(app->line);
-    if (lc->ticket < 0)
-        grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+    if (linearizable)
+        ask_waits(a, client_barrier(node_line_client(line), node_line_deadline_ms(line), on_barrier, a));
+    else
+        ask_status(a);
 }
 
-static void list_end(struct grpc_call *call)
-{
-    struct list_call *lc = grpc_state(call);
-
-    if (lc != NULL && lc->ticket > 0 && node_line_client(lc->app->line) != NULL)
-        client_cancel(node_line_client(lc->app->line), lc->ticket);
-    free(lc);
-}
-
+const struct grpc_method cluster_member_add = {
+    .path = "/etcdserverpb.Cluster/MemberAdd", .kind = GRPC_UNARY, .message = add_message, .end = ask_end};
+const struct grpc_method cluster_member_remove = {
+    .path = "/etcdserverpb.Cluster/MemberRemove", .kind = GRPC_UNARY, .message = remove_message, .end = ask_end};
+const struct grpc_method cluster_member_update = {
+    .path = "/etcdserverpb.Cluster/MemberUpdate", .kind = GRPC_UNARY, .message = update_message, .end = ask_end};
+const struct grpc_method cluster_member_promote = {
+    .path = "/etcdserverpb.Cluster/MemberPromote", .kind = GRPC_UNARY, .message = promote_message, .end = ask_end};
 const struct grpc_method cluster_member_list = {
-    .path = "/etcdserverpb.Cluster/MemberList", .kind = GRPC_UNARY, .message = list_message, .end = list_end};
+    .path = "/etcdserverpb.Cluster/MemberList", .kind = GRPC_UNARY, .message = list_message, .end = ask_end};

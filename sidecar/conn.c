@@ -98,6 +98,7 @@ void conn_close(struct conn *c)
     if (c->closing)
         return;
     c->closing = true;
+    page_gone(c->page);
     while (!list_empty(&c->calls))
         call_free(LIST_ITEM(c->calls.next, struct grpc_call, link));
     nghttp2_session_del(c->h2);
@@ -239,7 +240,7 @@ static void receive(struct conn *c, const uint8_t *data, size_t len)
 
     if (c->kind != CONN_H2) {
         bytes_raw(&c->in, data, len);
-        if (bytes_status(&c->in) < 0) {
+        if (bytes_status(&c->in) < 0 || (c->page != NULL && c->in.len > CONN_HEADERS_MAX_BYTES)) {
             conn_close(c);
             return;
         }

@@ -67,6 +67,7 @@ struct conn {
     bool writing, read_paused, closing, close_after_flush, goaway;
     /* HTTP/1.1, and the preface while it is not whole */
     struct bytes in, out;
+    struct page_wait *page; /* HTTP/1.1: the answer that comes later; nothing behind it is read until then */
 };
 
 struct grpc_call {
@@ -83,6 +84,7 @@ struct grpc_call {
     struct deadline deadline;
     uint64_t timeout_ms;
     char *path;   /* of an unknown method or a page */
+    struct page_wait *page; /* that is answered later */
     struct h2_check check;
     size_t headers_bytes;
     char *message; /* of the trailer */
@@ -135,7 +137,17 @@ void call_half_close(struct grpc_call *call);
 size_t call_read(struct grpc_call *call, uint8_t *buf, size_t len, bool *ret_done);
 void server_run_drained(struct grpc_server *s);
 
+/* page.c: answers of plain HTTP that come later */
+struct page_origin {
+    struct conn *conn;
+    struct grpc_call *call; /* NULL: HTTP/1.1 */
+    bool head_only, keep;
+    struct page_wait *wait; /* out: page_later() was called */
+};
+void page_gone(struct page_wait *w); /* its client; NULL is fine */
+
 /* http1.c */
+void http1_answer(struct conn *c, const struct http_reply *reply, bool head_only, bool keep);
 /* Answers what is whole in c->in into c->out; -EBADMSG: answer and close. */
 void http1_receive(struct conn *c);
 

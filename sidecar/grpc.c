@@ -145,6 +145,7 @@ void call_free(struct grpc_call *call)
     grpc_frames_fini(&call->frames);
     account_input(call, held);
     deadlines_remove(&call->conn->server->deadlines, &call->deadline);
+    page_gone(call->page);
     list_remove(&call->drained_link);
     list_remove(&call->link);
     call->conn->n_calls--;
@@ -251,10 +252,12 @@ static void answer_page(struct grpc_call *call)
     struct http_reply reply = {.status = 404, .content_type = "text/plain; charset=utf-8"};
     const char *path = call->path != NULL ? call->path : "";
     const char *query = strchr(path, '?');
+    struct page_origin origin = {.conn = call->conn, .call = call};
     struct http_request request = {
         .method = slice_from_str(call->http_method == 'G' ? "GET" : call->http_method == 'H' ? "HEAD" : "POST"),
         .path = slice_make(path, query != NULL ? (size_t)(query - path) : strlen(path)),
         .query = slice_from_str(query != NULL ? query + 1 : ""),
+        .origin = &origin,
     };
 
     call->is_page = true;
@@ -264,7 +267,9 @@ static void answer_page(struct grpc_call *call)
         s->config.page(s->config.app, &request, &reply);
     else
         reply.status = 415;
-    h2_submit_page(call, &reply);
+    call->page = origin.wait;
+    if (call->page == NULL)
+        h2_submit_page(call, &reply);
     bytes_fini(&reply.body);
 }
 

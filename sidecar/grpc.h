@@ -105,9 +105,13 @@ bool grpc_output_allowed(const struct grpc_call *call);
 
 /* ---- the server ---- */
 
+struct page_origin;
+struct page_wait;
+
 struct http_request {
     struct slice method, path; /* path without query */
     struct slice query;
+    struct page_origin *origin; /* for page_later() */
 };
 
 struct http_reply {
@@ -115,6 +119,11 @@ struct http_reply {
     const char *content_type;
     struct bytes body; /* owned by the caller of the page function */
 };
+
+/* For a page that cannot be answered at once: what the function leaves in reply is ignored, and page_answer() is called in a
+ * later turn, once, whether the client is still there or not. NULL without memory. */
+struct page_wait *page_later(const struct http_request *request);
+void page_answer(struct page_wait *take_wait, const struct http_reply *reply);
 
 struct grpc_config {
     const struct grpc_method *const *methods; /* NULL-terminated */

@@ -34,7 +34,7 @@ static void put_text(struct bytes *out, const char *text)
     bytes_append(out, slice_from_str(text));
 }
 
-static void answer(struct conn *c, const struct http_reply *reply, bool head_only, bool keep)
+void http1_answer(struct conn *c, const struct http_reply *reply, bool head_only, bool keep)
 {
     char head[256];
 
@@ -54,7 +54,7 @@ static void refuse(struct conn *c, int status)
     bytes_init(&reply.body);
     put_text(&reply.body, reason(status));
     put_text(&reply.body, "\n");
-    answer(c, &reply, false, false);
+    http1_answer(c, &reply, false, false);
     bytes_fini(&reply.body);
 }
 
@@ -111,6 +111,7 @@ static ssize_t one_request(struct conn *c, struct slice in)
     struct slice whole = in, line, method, target, value;
     struct http_reply reply = {.status = 404, .content_type = "text/plain; charset=utf-8"};
     struct http_request request;
+    struct page_origin origin;
     struct grpc_server *s = c->server;
     bool keep, body = false, host = false;
     const uint8_t *query;
@@ -140,7 +141,8 @@ static ssize_t one_request(struct conn *c, struct slice in)
     if (!host && keep)
         return -400;
     query = memchr(target.data, '?', target.len);
-    request = (struct http_request){.method = method, .path = target};
+    origin = (struct page_origin){.conn = c, .head_only = value_is(method, "HEAD"), .keep = keep};
+    request = (struct http_request){.method = method, .path = target, .origin = &origin};
     if (query != NULL) {
         request.path.len = (size_t)(query - target.data);
         request.query = slice_make(query + 1, target.len - request.path.len - 1);
@@ -152,7 +154,9 @@ static ssize_t one_request(struct conn *c, struct slice in)
         reply.status = 405;
         put_text(&reply.body, "Method Not Allowed\n");
     }
-    answer(c, &reply, value_is(method, "HEAD"), keep);
+    c->page = origin.wait;
+    if (c->page == NULL)
+        http1_answer(c, &reply, origin.head_only, keep);
     bytes_fini(&reply.body);
     c->last_request_ms = uv_now(s->loop);
     conn_charge(c, 100);
@@ -164,7 +168,7 @@ void http1_receive(struct conn *c)
     struct slice in = bytes_slice(&c->in);
     size_t used = 0;
 
-    while (in.len > 0 && !c->close_after_flush && c->out.len < WRITE_TURN_BYTES) {
+    while (in.len > 0 && c->page == NULL && !c->close_after_flush && c->out.len < WRITE_TURN_BYTES) {
         ssize_t n = one_request(c, in);
 
         if (n < 0) {

@@ -81,6 +81,20 @@
 /* Keys in LeaseTimeToLive's answer, leases in LeaseLeases': past it ResourceExhausted. */
 #define LEASE_KEYS_MAX_BYTES (64u * 1024 * 1024)
 
+/* Snapshots that are sent or written at a time: past it "too many requests". Each holds a piece and its queue. */
+#define SNAPSHOTS_MAX 8
+#define HASHES_MAX 2 /* calls of Hash and HashKV at a time, in workers: the same */
+#define SNAPSHOT_PIECE_BYTES (256u * 1024)
+#define SNAPSHOT_QUEUE_BYTES (256u * 1024)
+#define SNAPSHOT_WRITE_MS (30 * 60 * 1000) /* for the node to write the file, then "request timed out" */
+
+/* Pages of plain HTTP that wait for the node: past it their checks of the cluster fail, and /metrics goes without the
+ * node's figures. */
+#define PAGES_WAITING_MAX 1000
+#define METRICS_WAIT_MS 1000 /* for the node's figures */
+
+#define ROLE_ASK_MS 500 /* a learner asks its node whether it still is one */
+
 /* A turn of the watch feed, then other work runs. */
 #define FEED_TURN_EVENTS 2000
 #define FEED_SLICE_ROWS 1000

@@ -288,6 +288,11 @@ uint64_t node_line_election_ms(const struct node_line *n)
     return n->election_ms;
 }
 
+int64_t node_line_revision(const struct node_line *n)
+{
+    return n->revision;
+}
+
 uint64_t node_line_member_id(const struct node_line *n)
 {
     return n->member_id;

@@ -49,6 +49,7 @@ struct store_read *node_line_read(struct node_line *n);
 /* Deadline for a request to the node by its clock: etcd's request timeout, 5 s and two elections. */
 uint64_t node_line_deadline_ms(const struct node_line *n);
 uint64_t node_line_election_ms(const struct node_line *n);
+int64_t node_line_revision(const struct node_line *n); /* the newest that was announced */
 uint64_t node_line_member_id(const struct node_line *n);
 struct etcd_header node_line_header(const struct node_line *n, int64_t revision);
 

@@ -1,13 +1,13 @@
-/* pages.c - plain HTTP on the client port: /health, /version, /metrics. docs/metrics.md lists what the last one says. */
-#include "sidecar/watch.h"
+/* pages.c - plain HTTP on the client port: /health, /livez, /readyz with the checks of etcd 3.6, /version, /metrics.
+ *
+ * A check that asks the cluster waits for a barrier, and /metrics for the node's status: such a page is answered later. */
+#include "sidecar/pages.h"
 
 #include <stdarg.h>
 #include <stdio.h>
-#include <unistd.h>
+#include <stdlib.h>
 
-static void put(struct bytes *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
-
-static void put(struct bytes *out, const char *format, ...)
+void page_put(struct bytes *out, const char *format, ...)
 {
     char line[512];
     va_list ap;
@@ -20,192 +20,306 @@ static void put(struct bytes *out, const char *format, ...)
         bytes_raw(out, line, (size_t)n < sizeof line ? (size_t)n : sizeof line - 1);
 }
 
-static const char *const code_names[] = {
-    "OK",           "Canceled",          "Unknown",            "InvalidArgument", "DeadlineExceeded", "NotFound",
-    "AlreadyExists", "PermissionDenied", "ResourceExhausted",  "FailedPrecondition", "Aborted",       "OutOfRange",
-    "Unimplemented", "Internal",         "Unavailable",        "DataLoss",        "Unauthenticated",
-};
+/* ---- queries ---- */
 
-/* ---- /health ---- */
-
-static void health(struct app *app, struct http_reply *reply)
+/* The next NAME or NAME=VALUE of a query; false: no more. */
+static bool next_pair(struct slice *query, struct slice *ret_name, struct slice *ret_value)
 {
-    const char *wrong = NULL;
+    const uint8_t *end, *equals;
+    struct slice pair;
 
-    if (!node_line_ready(app->line) || !node_line_connected(app->line))
-        wrong = "NODE IS AWAY";
-    else if (client_leader(node_line_client(app->line)) == 0)
-        wrong = "RAFT NO LEADER";
-    reply->status = wrong == NULL ? 200 : 503;
-    reply->content_type = "application/json";
-    put(&reply->body, "{\"health\":\"%s\",\"reason\":\"%s\"}", wrong == NULL ? "true" : "false", wrong != NULL ? wrong : "");
+    if (query->len == 0)
+        return false;
+    end = memchr(query->data, '&', query->len);
+    pair = slice_make(query->data, end != NULL ? (size_t)(end - query->data) : query->len);
+    *query = slice_make(query->data + pair.len + (end != NULL), query->len - pair.len - (end != NULL));
+    equals = pair.len > 0 ? memchr(pair.data, '=', pair.len) : NULL;
+    *ret_name = slice_make(pair.data, equals != NULL ? (size_t)(equals - pair.data) : pair.len);
+    *ret_value = equals != NULL ? slice_make(equals + 1, pair.len - ret_name->len - 1) : slice_make(NULL, 0);
+    return true;
 }
 
-/* ---- /livez, /readyz: etcd's checks as far as they have a meaning here ---- */
-
-static void checks(struct app *app, const struct http_request *request, bool ready, struct http_reply *reply)
+static bool query_has(struct slice query, const char *name, const char *value)
 {
-    bool leader = node_line_connected(app->line) && client_leader(node_line_client(app->line)) != 0;
-    const struct {
-        const char *name;
-        bool ok, asked;
-    } list[] = {
-        {"serializable_read", node_line_read(app->line) != NULL, true},
-        {"linearizable_read", leader, ready},
-    };
-    bool all = true, verbose = slice_has_prefix(request->query, slice_from_str("verbose"));
+    struct slice n, v;
 
-    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
-        all = all && (list[i].ok || !list[i].asked);
-    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
-        if (list[i].asked && (verbose || !all))
-            put(&reply->body, "[%c]%s %s\n", list[i].ok ? '+' : '-', list[i].name, list[i].ok ? "ok" : "failed");
-    reply->status = all ? 200 : 503;
-    if (all)
-        put(&reply->body, "ok\n");
+    while (next_pair(&query, &n, &v))
+        if (slice_equal(n, slice_from_str(name)) && (value == NULL || slice_equal(v, slice_from_str(value))))
+            return true;
+    return false;
+}
+
+/* ---- checks ---- */
+
+static const struct check {
+    const char *name;
+    bool livez, readyz;
+} checks[HEALTH_CHECKS] = {
+    [CHECK_DATA_CORRUPTION] = {"data_corruption", false, true},
+    [CHECK_SERIALIZABLE_READ] = {"serializable_read", true, true},
+    [CHECK_LINEARIZABLE_READ] = {"linearizable_read", false, true},
+    [CHECK_NON_LEARNER] = {"non_learner", false, true},
+};
+
+const char *health_check_name(enum health_check check)
+{
+    return checks[check].name;
+}
+
+enum page_kind { PAGE_HEALTH, PAGE_LIVEZ, PAGE_READYZ };
+
+struct run {
+    struct app *app;
+    struct page_wait *wait; /* NULL: answered within the request */
+    enum page_kind kind;
+    unsigned asked;         /* checks, as bits */
+    bool verbose, serializable;
+    const char *alarm;      /* that says /health is false; NULL: none */
+    const char *wrong[HEALTH_CHECKS]; /* NULL: ok */
+};
+
+/* The alarm of that type, or the first that the query does not exclude. */
+static const char *alarm_text(const struct alarm *alarms, size_t n, struct slice query)
+{
+    for (size_t i = 0; i < n; i++) {
+        bool no_space = alarms[i].type == ALARM_NOSPACE, corrupt = alarms[i].type == ALARM_CORRUPT;
+
+        if (!query_has(query, "exclude", no_space ? "NOSPACE" : corrupt ? "CORRUPT" : "NONE"))
+            return no_space ? "ALARM NOSPACE" : corrupt ? "ALARM CORRUPT" : "ALARM UNKNOWN";
+    }
+    return NULL;
+}
+
+/* What needs no answer from the node. */
+static void check_here(struct run *run, struct slice query)
+{
+    struct app *app = run->app;
+    struct store_read *r = node_line_read(app->line);
+    struct alarm *alarms;
+    struct arena arena;
+    size_t n = 0;
+
+    arena_init(&arena);
+    if (r == NULL || store_alarms(r, &arena, &alarms, &n) < 0) {
+        run->wrong[CHECK_SERIALIZABLE_READ] = status_text(STATUS_TIMEOUT);
+    } else {
+        run->alarm = alarm_text(alarms, n, query);
+        for (size_t i = 0; i < n; i++)
+            if (alarms[i].type == ALARM_CORRUPT)
+                run->wrong[CHECK_DATA_CORRUPTION] = "alarm activated: CORRUPT";
+    }
+    arena_fini(&arena);
+    if (app->learner)
+        run->wrong[CHECK_NON_LEARNER] = "not supported for learner";
+    if (!node_line_connected(app->line))
+        run->wrong[CHECK_LINEARIZABLE_READ] = status_text(STATUS_TIMEOUT);
+    else if (client_leader(node_line_client(app->line)) == 0)
+        run->wrong[CHECK_LINEARIZABLE_READ] = status_text(STATUS_NO_LEADER);
+}
+
+static void write_health(const struct run *run, struct http_reply *reply)
+{
+    const struct client *c = node_line_client(run->app->line);
+    char text[256] = "";
+    bool linearizable = !run->serializable;
+    enum health_check read = linearizable ? CHECK_LINEARIZABLE_READ : CHECK_SERIALIZABLE_READ;
+
+    if (run->alarm != NULL)
+        snprintf(text, sizeof text, "%s", run->alarm);
+    else if (linearizable && node_line_connected(run->app->line) && client_leader(c) == 0)
+        snprintf(text, sizeof text, "RAFT NO LEADER");
+    else if (run->wrong[read] != NULL)
+        snprintf(text, sizeof text, "RANGE ERROR:%s", run->wrong[read]);
+    if (text[0] == '\0')
+        run->app->health.success++;
     else
-        put(&reply->body, "%s check failed\n", ready ? "readyz" : "livez");
+        run->app->health.failures++;
+    reply->status = text[0] == '\0' ? 200 : 503;
+    reply->content_type = text[0] == '\0' ? "application/json" : "text/plain; charset=utf-8";
+    page_put(&reply->body, "{\"health\":\"%s\",\"reason\":\"%s\"}%s", text[0] == '\0' ? "true" : "false", text,
+             text[0] == '\0' ? "" : "\n");
+}
+
+static void write_checks(const struct run *run, struct http_reply *reply)
+{
+    struct health_counters *c = &run->app->health;
+    size_t type = run->kind == PAGE_READYZ;
+    bool all = true;
+
+    for (size_t i = 0; i < HEALTH_CHECKS; i++)
+        all = all && ((run->asked & 1u << i) == 0 || run->wrong[i] == NULL);
+    for (size_t i = 0; i < HEALTH_CHECKS; i++) {
+        if ((run->asked & 1u << i) == 0)
+            continue;
+        c->checks[type][i][run->wrong[i] != NULL]++;
+        c->failing[type][i] = run->wrong[i] != NULL;
+        if (run->wrong[i] != NULL)
+            page_put(&reply->body, "[-]%s failed: %s\n", checks[i].name, run->wrong[i]);
+        else if (run->verbose || !all)
+            page_put(&reply->body, "[+]%s ok\n", checks[i].name);
+    }
+    reply->status = all ? 200 : 503;
+    page_put(&reply->body, all ? "ok\n" : "\n");
+}
+
+static void write_page(const struct run *run, struct http_reply *reply)
+{
+    if (run->kind == PAGE_HEALTH)
+        write_health(run, reply);
+    else
+        write_checks(run, reply);
+}
+
+static void answer_later(struct run *run)
+{
+    struct http_reply reply = {.status = 503, .content_type = "text/plain; charset=utf-8"};
+
+    bytes_init(&reply.body);
+    write_page(run, &reply);
+    page_answer(run->wait, &reply);
+    bytes_fini(&reply.body);
+    free(run);
+}
+
+static void on_barrier(void *arg, uint16_t status, uint64_t epoch, int64_t revision)
+{
+    struct run *run = arg;
+
+    run->app->pages_waiting--;
+    if (status != STATUS_OK)
+        run->wrong[CHECK_LINEARIZABLE_READ] = status_text(status);
+    answer_later(run);
+}
+
+/* Asks the cluster; false: no more than it is known to be away or too much asks already, and the page is answered at once. */
+static bool ask_cluster(const struct run *from, const struct http_request *request)
+{
+    struct app *app = from->app;
+    struct run *run;
+
+    if ((from->asked & 1u << CHECK_LINEARIZABLE_READ) == 0 || from->wrong[CHECK_LINEARIZABLE_READ] != NULL)
+        return false;
+    run = app->pages_waiting < PAGES_WAITING_MAX ? malloc(sizeof *run) : NULL;
+    if (run == NULL)
+        return false;
+    *run = *from;
+    if (client_barrier(node_line_client(app->line), node_line_deadline_ms(app->line), on_barrier, run) < 0) {
+        free(run);
+        return false;
+    }
+    node_line_touch(app->line);
+    app->pages_waiting++;
+    run->wait = page_later(request);
+    return true;
+}
+
+static void run_checks(struct app *app, const struct http_request *request, enum page_kind kind, unsigned asked,
+                       struct http_reply *reply)
+{
+    struct run run = {.app = app,
+                      .kind = kind,
+                      .asked = asked,
+                      .verbose = query_has(request->query, "verbose", NULL),
+                      .serializable = query_has(request->query, "serializable", "true")};
+
+    check_here(&run, kind == PAGE_HEALTH ? request->query : slice_make(NULL, 0));
+    if (kind == PAGE_HEALTH)
+        run.asked = run.serializable || run.alarm != NULL ? 0 : 1u << CHECK_LINEARIZABLE_READ;
+    if (ask_cluster(&run, request))
+        return;
+    if ((run.asked & 1u << CHECK_LINEARIZABLE_READ) != 0 && run.wrong[CHECK_LINEARIZABLE_READ] == NULL)
+        run.wrong[CHECK_LINEARIZABLE_READ] = status_text(STATUS_TOO_MANY_REQUESTS);
+    write_page(&run, reply);
+}
+
+/* /livez, /readyz and one check of either: /readyz/linearizable_read. */
+static bool check_page(struct app *app, const struct http_request *request, const char *root, enum page_kind kind,
+                       struct http_reply *reply)
+{
+    struct slice path = request->path;
+    size_t len = strlen(root);
+    unsigned asked = 0;
+
+    if (!slice_has_prefix(path, slice_from_str(root)))
+        return false;
+    path = slice_make(path.data + len, path.len - len);
+    for (size_t i = 0; i < HEALTH_CHECKS; i++) {
+        bool has = kind == PAGE_LIVEZ ? checks[i].livez : checks[i].readyz;
+        struct slice name = slice_from_str(checks[i].name);
+
+        if (has && path.len == 0 && !query_has(request->query, "exclude", checks[i].name))
+            asked |= 1u << i;
+        if (has && path.len == name.len + 1 && path.data[0] == '/' &&
+            slice_equal(slice_make(path.data + 1, name.len), name))
+            asked |= 1u << i;
+    }
+    if (path.len > 0 && asked == 0 && !(kind == PAGE_LIVEZ && slice_equal(path, slice_from_str("/ping"))))
+        return false;
+    run_checks(app, request, kind, asked, reply);
+    return true;
 }
 
 /* ---- /metrics ---- */
 
-static void family(struct bytes *out, const char *name, const char *type, const char *help)
+struct metrics_run {
+    struct app *app;
+    struct page_wait *wait;
+};
+
+static void on_status(void *arg, uint16_t status, struct slice json)
 {
-    put(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+    struct metrics_run *run = arg;
+    struct http_reply reply = {.status = 200, .content_type = METRICS_CONTENT_TYPE};
+
+    run->app->pages_waiting--;
+    bytes_init(&reply.body);
+    metrics_write(run->app, status == STATUS_OK ? json : slice_make(NULL, 0), &reply.body);
+    page_answer(run->wait, &reply);
+    bytes_fini(&reply.body);
+    free(run);
 }
 
-static void single(struct bytes *out, const char *name, const char *type, const char *help, uint64_t value)
+/* Waits for the node's own figures, but not for long: without them the rest is said. */
+static void metrics(struct app *app, const struct http_request *request, struct http_reply *reply)
 {
-    family(out, name, type, help);
-    put(out, "%s %llu\n", name, (unsigned long long)value);
-}
+    struct metrics_run *run = NULL;
 
-static void memory(struct bytes *out)
-{
-    unsigned long size = 0, resident = 0, shared = 0;
-    FILE *f = fopen("/proc/self/statm", "re");
-    unsigned long page = (unsigned long)sysconf(_SC_PAGESIZE);
-
-    if (f == NULL)
-        return;
-    if (fscanf(f, "%lu %lu %lu", &size, &resident, &shared) == 3) {
-        single(out, "process_resident_memory_bytes", "gauge", "Resident memory, the map of the store included.",
-               resident * page);
-        single(out, "quorumfs_grpc_anonymous_memory_bytes", "gauge", "Resident memory without files and maps.",
-               (resident - shared) * page);
-    }
-    fclose(f);
-}
-
-static void label_method(struct bytes *out, const struct grpc_method *m)
-{
-    const char *slash = strrchr(m->path, '/');
-
-    put(out, "grpc_method=\"%s\",grpc_service=\"%.*s\",grpc_type=\"%s\"", slash + 1, (int)(slash - m->path - 1),
-        m->path + 1, m->kind == GRPC_UNARY ? "unary" : "bidi_stream");
-}
-
-static void calls(struct app *app, struct bytes *out)
-{
-    size_t n;
-    const struct grpc_method_counts *m = grpc_server_methods(app->grpc, &n);
-
-    family(out, "grpc_server_started_total", "counter", "Calls begun, by method.");
-    for (size_t i = 0; i < n; i++) {
-        put(out, "grpc_server_started_total{");
-        label_method(out, m[i].method);
-        put(out, "} %llu\n", (unsigned long long)m[i].started);
-    }
-    family(out, "grpc_server_handled_total", "counter", "Calls ended, by method and code.");
-    for (size_t i = 0; i < n; i++) {
-        for (size_t code = 0; code < sizeof code_names / sizeof code_names[0]; code++) {
-            if (m[i].by_code[code] == 0)
-                continue;
-            put(out, "grpc_server_handled_total{grpc_code=\"%s\",", code_names[code]);
-            label_method(out, m[i].method);
-            put(out, "} %llu\n", (unsigned long long)m[i].by_code[code]);
+    if (node_line_connected(app->line) && app->pages_waiting < PAGES_WAITING_MAX)
+        run = malloc(sizeof *run);
+    if (run != NULL) {
+        run->app = app;
+        if (client_status(node_line_client(app->line), client_now_ms() + METRICS_WAIT_MS, on_status, run) > 0) {
+            node_line_touch(app->line);
+            app->pages_waiting++;
+            run->wait = page_later(request);
+            return;
         }
+        free(run);
     }
-}
-
-static void watches(struct app *app, struct bytes *out)
-{
-    const struct feed_counters *c = feed_counters(app->feed);
-
-    single(out, "etcd_debugging_mvcc_watcher_total", "gauge", "Watches.", c->watches);
-    single(out, "etcd_debugging_mvcc_watch_stream_total", "gauge", "Watch streams.", c->streams);
-    single(out, "etcd_debugging_mvcc_slow_watcher_total", "gauge", "Watches that lag behind the log's end.", c->lagging);
-    single(out, "etcd_debugging_mvcc_events_total", "counter", "Events sent to watches.", c->events_sent);
-    single(out, "quorumfs_grpc_watch_messages_total", "counter", "WatchResponses with events.", c->messages_sent);
-    single(out, "quorumfs_grpc_watch_fell_behind_total", "counter",
-           "Times that a watch met a full stream and kept its cursor only.", c->fell_behind);
-    single(out, "quorumfs_grpc_watch_compacted_total", "counter", "Watches ended since their cursor was compacted.",
-           c->compacted);
-    single(out, "quorumfs_grpc_watch_slices_live_total", "counter", "Slices of the log read for live watches.",
-           c->slices_live);
-    single(out, "quorumfs_grpc_watch_slices_sweep_total", "counter", "Slices of the log read by the sweep.",
-           c->slices_sweep);
-    single(out, "quorumfs_grpc_watch_key_jobs_total", "counter", "Rounds of catching up single keys.", c->key_jobs);
-}
-
-static void connections(struct app *app, struct bytes *out)
-{
-    const struct grpc_counters *c = grpc_server_counters(app->grpc);
-
-    single(out, "quorumfs_grpc_connections", "gauge", "Open client connections.", c->conns_open);
-    single(out, "quorumfs_grpc_connections_accepted_total", "counter", "Connections accepted.", c->conns_accepted);
-    single(out, "quorumfs_grpc_connections_refused_total", "counter", "Connections closed at the limit.", c->conns_refused);
-    single(out, "quorumfs_grpc_streams", "gauge", "Open calls of streaming methods.", c->streams_open);
-    single(out, "quorumfs_grpc_calls", "gauge", "Open HTTP/2 streams of any kind.", c->calls_open);
-    single(out, "quorumfs_grpc_unknown_methods_total", "counter", "Calls of methods that are not there.", c->unknown_methods);
-    single(out, "quorumfs_grpc_resets_received_total", "counter", "RST_STREAM frames received.", c->resets_received);
-    single(out, "quorumfs_grpc_goaways_sent_total", "counter", "GOAWAY frames sent.", c->goaways_sent);
-    single(out, "quorumfs_grpc_throttled_total", "counter", "Times that a connection had spent its work budget.", c->throttled);
-    single(out, "quorumfs_grpc_ping_strikes_total", "counter", "Pings that came too soon.", c->ping_strikes);
-    single(out, "quorumfs_grpc_deadline_exceeded_total", "counter", "Calls ended at their deadline.", c->deadline_exceeded);
-    single(out, "etcd_network_client_grpc_received_bytes_total", "counter", "Bytes received from clients.", c->bytes_in);
-    single(out, "etcd_network_client_grpc_sent_bytes_total", "counter", "Bytes sent to clients.", c->bytes_out);
-    single(out, "quorumfs_grpc_input_bytes", "gauge", "Bytes of messages that have come in part.", c->input_bytes);
-    single(out, "quorumfs_grpc_output_bytes", "gauge", "Bytes of answers and events that wait for their reader.",
-           c->output_bytes);
-    single(out, "quorumfs_grpc_pending_bytes", "gauge", "Bytes of requests under way at the node.", app->pending_bytes);
-}
-
-static void metrics(struct app *app, struct http_reply *reply)
-{
-    struct bytes *out = &reply->body;
-    struct client *client = node_line_client(app->line);
-
     reply->status = 200;
-    reply->content_type = "text/plain; version=0.0.4; charset=utf-8";
-    single(out, "etcd_server_has_leader", "gauge", "Whether the node knows a leader.",
-           client != NULL && node_line_connected(app->line) && client_leader(client) != 0);
-    single(out, "quorumfs_grpc_node_connected", "gauge", "Whether the line to the node is up.",
-           node_line_connected(app->line));
-    watches(app, out);
-    connections(app, out);
-    calls(app, out);
-    memory(out);
+    reply->content_type = METRICS_CONTENT_TYPE;
+    metrics_write(app, slice_make(NULL, 0), &reply->body);
 }
 
 void pages_answer(void *ctx, const struct http_request *request, struct http_reply *reply)
 {
     struct app *app = ctx;
 
+    reply->status = 503; /* also what a page says that comes later, if there is no memory to wait with */
     if (slice_equal(request->path, slice_from_str("/health"))) {
-        health(app, reply);
-    } else if (slice_equal(request->path, slice_from_str("/livez"))) {
-        checks(app, request, false, reply);
-    } else if (slice_equal(request->path, slice_from_str("/readyz"))) {
-        checks(app, request, true, reply);
+        run_checks(app, request, PAGE_HEALTH, 0, reply);
+    } else if (check_page(app, request, "/livez", PAGE_LIVEZ, reply) ||
+               check_page(app, request, "/readyz", PAGE_READYZ, reply)) {
+        return;
     } else if (slice_equal(request->path, slice_from_str("/version"))) {
         reply->status = 200;
         reply->content_type = "application/json";
-        put(&reply->body, "{\"etcdserver\":\"%s\",\"etcdcluster\":\"%s\"}", ETCD_API_VERSION, ETCD_CLUSTER_VERSION);
+        page_put(&reply->body, "{\"etcdserver\":\"%s\",\"etcdcluster\":\"%s\",\"storage\":\"%s\"}", ETCD_API_VERSION,
+                 ETCD_CLUSTER_VERSION, ETCD_CLUSTER_VERSION);
     } else if (slice_equal(request->path, slice_from_str("/metrics"))) {
-        metrics(app, reply);
+        metrics(app, request, reply);
     } else {
         reply->status = 404;
-        put(&reply->body, "404 page not found\n");
+        page_put(&reply->body, "404 page not found\n");
     }
 }

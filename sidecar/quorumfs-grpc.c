@@ -7,6 +7,7 @@
 #include "sidecar/app.h"
 #include "sidecar/listen.h"
 #include "sidecar/options.h"
+#include "sidecar/role.h"
 #include "sidecar/turn.h"
 #include "sidecar/watch.h"
 
@@ -71,6 +72,7 @@ static void on_grpc_stopped(void *ctx)
 
     feed_close(app->feed);
     node_line_close(app->line);
+    role_close(app);
     uv_close((uv_handle_t *)&p->sigterm, NULL);
     uv_close((uv_handle_t *)&p->sigint, NULL);
 }
@@ -113,6 +115,9 @@ static void on_leader(void *ctx, uint64_t leader)
     struct program *p = ctx;
 
     feed_on_leader(p->app.feed, leader);
+    p->app.leader_changes += leader != 0 && leader != p->app.last_leader;
+    p->app.last_leader = leader;
+    role_ask(&p->app);
 }
 
 static void on_refused(void *ctx, const char *text)
@@ -153,6 +158,7 @@ static int start(struct program *p)
     int rc;
 
     app->loop = &p->loop;
+    role_init(app);
     list_init(&app->health_watches);
     list_init(&app->turns_woken);
     list_init(&app->observers_woken);

@@ -19,10 +19,20 @@ const struct grpc_method *const services_methods[] = {
     &lease_time_to_live,
     &lease_leases,
     /* Cluster */
+    &cluster_member_add,
+    &cluster_member_remove,
+    &cluster_member_update,
+    &cluster_member_promote,
     &cluster_member_list,
     /* Maintenance */
     &maintenance_status,
     &maintenance_alarm,
+    &maintenance_defragment,
+    &maintenance_hash,
+    &maintenance_hash_kv,
+    &maintenance_move_leader,
+    &maintenance_downgrade,
+    &maintenance_snapshot,
     /* v3lock, v3election */
     &lock_lock,
     &lock_unlock,

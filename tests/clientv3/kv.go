@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
@@ -362,7 +361,7 @@ func Unimplemented(t *testing.T, one, three *cluster.Cluster) {
 	c := connect(t, one.Nodes[0])
 	conn := c.ActiveConnection()
 	for _, method := range []string{
-		"etcdserverpb.Auth/AuthEnable", "etcdserverpb.Auth/UserAdd", "etcdserverpb.Maintenance/Downgrade",
+		"etcdserverpb.Auth/AuthEnable", "etcdserverpb.Auth/UserAdd", "etcdserverpb.Maintenance/Nothing",
 		"nobody.Knows/This",
 	} {
 		err := conn.Invoke(within(t), "/"+method, &pb.StatusRequest{}, &pb.StatusResponse{})
@@ -474,26 +473,6 @@ func Health(t *testing.T, one, three *cluster.Cluster) {
 		if r, err := s.Recv(); err != nil || r.Status != want {
 			t.Errorf("watch of %q: %v %v", service, r, err)
 		}
-	}
-}
-
-// HTTP: pages beside gRPC on one port.
-func HTTP(t *testing.T, one, three *cluster.Cluster) {
-	n := one.Nodes[0]
-	for path, want := range map[string]string{
-		"/health":         `{"health":"true","reason":""}`,
-		"/livez":          "ok\n",
-		"/readyz?verbose": "[+]linearizable_read ok\nok\n",
-		"/version":        `{"etcdserver":"`,
-		"/metrics":        "# TYPE " + metricWatchers + " gauge",
-	} {
-		code, body, err := fetch(n, path)
-		if err != nil || code != http.StatusOK || !strings.Contains(body, want) {
-			t.Errorf("%s: %d %q %v", path, code, body, err)
-		}
-	}
-	if code, _, err := fetch(n, "/nothing"); err != nil || code != http.StatusNotFound {
-		t.Errorf("/nothing: %d %v", code, err)
 	}
 }
 

@@ -37,6 +37,7 @@ func NoQuorum(t *testing.T) {
 		!strings.Contains(body, `"health":"false"`) {
 		t.Errorf("/health: %d %s %v", code, body, err)
 	}
+	notReady(t, n)
 	if v := metric(t, n, "etcd_server_has_leader"); v != 0 {
 		t.Errorf("etcd_server_has_leader is %d", v)
 	}

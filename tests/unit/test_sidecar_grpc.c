@@ -69,8 +69,15 @@ static const struct grpc_method stream_ = {.path = "/test.T/Stream", .kind = GRP
                                            .half_close = stream_half_close, .end = count_end};
 static const struct grpc_method *const methods[] = {&echo, &fail_, &stuck, &flood, &stream_, NULL};
 
+static struct page_wait *waiting[4]; /* pages that come later */
+static size_t n_waiting;
+
 static void page(void *app, const struct http_request *request, struct http_reply *reply)
 {
+    if (slice_equal(request->path, slice_from_str("/later"))) {
+        waiting[n_waiting++] = page_later(request);
+        return;
+    }
     reply->status = slice_equal(request->path, slice_from_str("/health")) ? 200 : 404;
     bytes_append(&reply->body, slice_from_str("a page\n"));
 }
@@ -576,6 +583,57 @@ static void pages_are_answered_over_http2_too(void **state)
     world_free(w);
 }
 
+static void answer_waiting(const char *text)
+{
+    struct http_reply reply = {.status = 200, .content_type = "text/plain"};
+
+    bytes_init(&reply.body);
+    bytes_append(&reply.body, slice_from_str(text));
+    for (size_t i = 0; i < n_waiting; i++)
+        page_answer(waiting[i], &reply);
+    n_waiting = 0;
+    bytes_fini(&reply.body);
+}
+
+/* A page that comes later holds up what stands behind it on its connection, and may outlive it. */
+static void pages_may_come_later(void **state)
+{
+    const char *requests = "GET /later HTTP/1.1\r\nHost: x\r\n\r\nGET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n";
+    nghttp2_nv nv[] = {NV(":method", "GET"), NV(":scheme", "http"), NV(":path", "/later"), NV(":authority", "localhost")};
+    struct world *w = world_new();
+    struct answer *a;
+
+    client_write(w, requests, strlen(requests));
+    UNTIL(w, n_waiting == 1);
+    assert_int_equal(w->http1.len, 0);
+    answer_waiting("late\n");
+    UNTIL(w, w->ended);
+    bytes_u8(&w->http1, 0);
+    assert_non_null(strstr((char *)w->http1.data, "\r\n\r\nlate\nHTTP/1.1 200 OK\r\n"));
+    assert_non_null(strstr((char *)w->http1.data, "a page\n"));
+    world_free(w);
+
+    w = world_new();
+    start_h2(w);
+    a = answer_of(w, nghttp2_submit_request(w->h2, NULL, nv, 4, NULL, NULL));
+    pump(w);
+    UNTIL(w, n_waiting == 1);
+    answer_waiting("late\n");
+    UNTIL(w, a->closed);
+    assert_int_equal(a->body.len, 5);
+    nghttp2_submit_request(w->h2, NULL, nv, 4, NULL, NULL);
+    pump(w);
+    UNTIL(w, n_waiting == 1);
+    world_free(w);
+    answer_waiting("for nobody\n");
+
+    w = world_new();
+    client_write(w, requests, strlen(requests));
+    UNTIL(w, n_waiting == 1);
+    world_free(w);
+    answer_waiting("for nobody\n");
+}
+
 /* Whatever bytes come, the server answers or closes and leaks nothing; the seed replays. */
 static void random_bytes_harm_nobody(void **state)
 {
@@ -642,6 +700,7 @@ int main(void)
         cmocka_unit_test(pings_too_often_are_sent_away_but_not_bandwidth_probes),
         cmocka_unit_test(plain_http_is_answered_on_the_same_port),
         cmocka_unit_test(pages_are_answered_over_http2_too),
+        cmocka_unit_test(pages_may_come_later),
         cmocka_unit_test(random_bytes_harm_nobody),
         cmocka_unit_test(stopping_ends_streams),
     };
