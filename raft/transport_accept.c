@@ -44,7 +44,7 @@ void accept_tls_failed(struct peer_conn *c, const char *why)
     struct transport *t = c->t;
     struct sockaddr_storage from;
     uint64_t now_ms = transport_now_ms(t);
-    char host[64] = "?";
+    char host[64] = "?", others[64] = "";
     int len = sizeof(from);
 
     t->counters.tls_failed++;
@@ -52,10 +52,11 @@ void accept_tls_failed(struct peer_conn *c, const char *why)
         t->tls_unlogged++;
         return;
     }
+    if (t->tls_unlogged != 0)
+        snprintf(others, sizeof(others), " (and %llu others before)", (unsigned long long)t->tls_unlogged);
     if (uv_tcp_getpeername(&c->stream.uv.tcp, (struct sockaddr *)&from, &len) == 0)
         getnameinfo((struct sockaddr *)&from, (socklen_t)len, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
-    log_warn(t->o.logger, "a connection to the peer port, from %s: %s (%llu others since the last such line)", host, why,
-             (unsigned long long)t->tls_unlogged);
+    log_warn(t->o.logger, "a connection to the peer port, from %s: %s%s", host, why, others);
     t->tls_logged_ms = now_ms != 0 ? now_ms : 1;
     t->tls_unlogged = 0;
 }

@@ -33,7 +33,7 @@ static void pause_reading(struct conn *c)
 {
     if (!c->read_paused) {
         c->read_paused = true;
-        uv_read_stop((uv_stream_t *)&c->tcp);
+        uv_read_stop(&c->uv.stream);
     }
 }
 
@@ -41,7 +41,7 @@ static void resume_reading(struct conn *c)
 {
     if (c->read_paused && !c->closing && list_empty(&c->throttled_link)) {
         c->read_paused = false;
-        uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read);
+        uv_read_start(&c->uv.stream, on_alloc, on_read);
     }
 }
 
@@ -87,6 +87,8 @@ static void on_closed(uv_handle_t *handle)
 
     bytes_fini(&c->in);
     bytes_fini(&c->out);
+    bytes_fini(&c->tls_out);
+    tls_conn_free(c->tls);
     free(c->write_buf);
     free(c);
     s->counters.conns_open--;
@@ -103,10 +105,12 @@ void conn_close(struct conn *c)
         call_free(LIST_ITEM(c->calls.next, struct grpc_call, link));
     nghttp2_session_del(c->h2);
     c->h2 = NULL;
+    if (c->tls != NULL)
+        conn_tls_close(c);
     list_remove(&c->link);
     list_remove(&c->dirty_link);
     list_remove(&c->throttled_link);
-    uv_close((uv_handle_t *)&c->tcp, on_closed);
+    uv_close((uv_handle_t *)&c->uv.stream, on_closed);
 }
 
 /* ---- writing ---- */
@@ -134,11 +138,10 @@ void conn_mark_dirty(struct conn *c)
         list_push_back(&c->server->dirty, &c->dirty_link);
 }
 
-/* Writes what it can; the rest is copied and left to libuv. */
-static int write_some(struct conn *c, const uint8_t *data, size_t len)
+int conn_write(struct conn *c, const uint8_t *data, size_t len)
 {
     uv_buf_t buf = uv_buf_init((char *)(uintptr_t)data, (unsigned)len);
-    int n = uv_try_write((uv_stream_t *)&c->tcp, &buf, 1);
+    int n = uv_try_write(&c->uv.stream, &buf, 1);
 
     if (n == UV_EAGAIN)
         n = 0;
@@ -153,11 +156,16 @@ static int write_some(struct conn *c, const uint8_t *data, size_t len)
     memcpy(c->write_buf, data + n, len - (size_t)n);
     buf = uv_buf_init((char *)c->write_buf, (unsigned)(len - (size_t)n));
     c->write.data = c;
-    n = uv_write(&c->write, (uv_stream_t *)&c->tcp, &buf, 1, on_written);
+    n = uv_write(&c->write, &c->uv.stream, &buf, 1, on_written);
     if (n < 0)
         return n;
     c->writing = true;
     return 0;
+}
+
+static int write_some(struct conn *c, const uint8_t *data, size_t len)
+{
+    return c->tls != NULL ? conn_tls_write(c, data, len) : conn_write(c, data, len);
 }
 
 static int flush_h2(struct conn *c, size_t *budget)
@@ -185,9 +193,11 @@ void conn_flush(struct conn *c)
 
     if (c->closing || c->writing)
         return;
-    if (c->kind == CONN_H2) {
+    if (c->tls_out.len > 0)
+        rc = conn_tls_write(c, NULL, 0);
+    if (rc == 0 && c->kind == CONN_H2 && c->h2 != NULL && (c->tls == NULL || tls_conn_established(c->tls))) {
         rc = flush_h2(c, &budget);
-    } else if (c->out.len > 0) {
+    } else if (rc == 0 && c->out.len > 0 && !c->writing) {
         rc = write_some(c, c->out.data, c->out.len);
         bytes_reset(&c->out);
     }
@@ -234,7 +244,7 @@ static int sniff(struct conn *c)
     return rc < 0 ? rc : 1;
 }
 
-static void receive(struct conn *c, const uint8_t *data, size_t len)
+void conn_receive(struct conn *c, const uint8_t *data, size_t len)
 {
     int rc = 0;
 
@@ -276,50 +286,95 @@ static void on_read(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return;
     }
     c->server->counters.bytes_in += (uint64_t)n;
-    if (!c->close_after_flush)
-        receive(c, (const uint8_t *)buf->base, (size_t)n);
+    c->heard_ms = uv_now(c->server->loop);
+    c->pinged_ms = 0;
+    if (c->close_after_flush)
+        return;
+    if (c->kind == CONN_SNIFF && c->tls == NULL && c->in.len == 0 && !conn_tls_choose(c, (uint8_t)buf->base[0]))
+        return;
+    if (c->tls != NULL)
+        conn_tls_receive(c, slice_make(buf->base, (size_t)n));
+    else
+        conn_receive(c, (const uint8_t *)buf->base, (size_t)n);
+}
+
+/* ---- clients that have gone without a word ---- */
+
+static uint64_t or_default(uint64_t value, uint64_t usual)
+{
+    return value != 0 ? value : usual;
+}
+
+void conn_keep_alive(struct conn *c, uint64_t now_ms)
+{
+    const struct grpc_config *o = &c->server->config;
+
+    if (c->pinged_ms != 0 && now_ms - c->pinged_ms >= or_default(o->keepalive_timeout_ms, KEEPALIVE_TIMEOUT_MS)) {
+        c->server->counters.conns_silent++;
+        conn_close(c);
+    } else if (c->pinged_ms == 0 && !c->read_paused &&
+               now_ms - c->heard_ms >= or_default(o->keepalive_interval_ms, KEEPALIVE_INTERVAL_MS)) {
+        c->pinged_ms = now_ms;
+        h2_ping(c);
+    }
 }
 
 /* ---- accepting ---- */
 
 static void on_discard(uv_handle_t *handle)
 {
-    free(handle);
+    free(handle->data);
 }
 
-void conn_accept(struct grpc_server *s, uv_stream_t *listener)
+static int init_handle(struct grpc_server *s, const struct listener *l, uv_stream_t *stream)
 {
+    return l->is_unix ? uv_pipe_init(s->loop, (uv_pipe_t *)stream, 0) : uv_tcp_init(s->loop, (uv_tcp_t *)stream);
+}
+
+static void turn_away(struct grpc_server *s, struct listener *l)
+{
+    struct conn *c = malloc(sizeof *c); /* for its handle */
+
+    s->counters.conns_refused++;
+    if (c != NULL && init_handle(s, l, &c->uv.stream) == 0) {
+        c->uv.stream.data = c;
+        uv_accept(&l->uv.stream, &c->uv.stream);
+        uv_close((uv_handle_t *)&c->uv.stream, on_discard);
+    } else {
+        free(c);
+    }
+}
+
+void conn_accept(struct listener *l)
+{
+    struct grpc_server *s = l->server;
     struct conn *c;
 
     if (s->counters.conns_open >= SERVER_CONNS_MAX || (c = calloc(1, sizeof *c)) == NULL) {
-        uv_tcp_t *tcp = malloc(sizeof *tcp);
-
-        s->counters.conns_refused++;
-        if (tcp != NULL && uv_tcp_init(s->loop, tcp) == 0) {
-            uv_accept(listener, (uv_stream_t *)tcp);
-            uv_close((uv_handle_t *)tcp, on_discard);
-        } else {
-            free(tcp);
-        }
+        turn_away(s, l);
         return;
     }
     c->server = s;
+    c->security = l->security;
     list_init(&c->calls);
     list_init(&c->dirty_link);
     list_init(&c->throttled_link);
     bytes_init(&c->in);
     bytes_init(&c->out);
-    c->opened_ms = c->last_request_ms = c->work_ms = uv_now(s->loop);
+    bytes_init(&c->tls_out);
+    c->opened_ms = c->last_request_ms = c->work_ms = c->heard_ms = uv_now(s->loop);
     c->work = CONN_WORK_BURST;
-    uv_tcp_init(s->loop, &c->tcp);
-    c->tcp.data = c;
+    init_handle(s, l, &c->uv.stream);
+    c->uv.stream.data = c;
     s->counters.conns_open++;
     s->counters.conns_accepted++;
     list_push_back(&s->conns, &c->link);
-    if (uv_accept(listener, (uv_stream_t *)&c->tcp) < 0 || uv_read_start((uv_stream_t *)&c->tcp, on_alloc, on_read) < 0) {
+    if (uv_accept(&l->uv.stream, &c->uv.stream) < 0 || uv_read_start(&c->uv.stream, on_alloc, on_read) < 0) {
         conn_close(c);
         return;
     }
-    uv_tcp_nodelay(&c->tcp, 1);
-    uv_tcp_keepalive(&c->tcp, 1, 60);
+    if (!l->is_unix) {
+        uv_tcp_nodelay(&c->uv.tcp, 1);
+        uv_tcp_keepalive(&c->uv.tcp, 1, 60);
+    }
 }

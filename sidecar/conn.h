@@ -21,6 +21,8 @@
 
 #include <nghttp2/nghttp2.h>
 
+#include "tls/tls.h"
+
 enum conn_kind { CONN_SNIFF, CONN_H2, CONN_HTTP1 };
 
 struct grpc_server {
@@ -37,15 +39,36 @@ struct grpc_server {
     uv_prepare_t prepare;
     uv_idle_t again; /* active while a flush was cut short */
     struct grpc_counters counters;
-    bool stopping;
+    bool stopping, refusing; /* refusing: no new calls either */
     void (*stopped)(void *app);
     unsigned handles; /* of the server's own, until closed */
     uint8_t *read_scratch, *write_scratch;
+    struct bytes plain, sealed; /* of TLS: what has come in a read, what goes out in a write */
+    uint64_t tls_logged_ms, tls_unlogged;
+};
+
+struct listener {
+    struct list link;
+    struct grpc_server *server;
+    unsigned security;
+    bool is_unix;
+    union {
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } uv;
 };
 
 struct conn {
     struct grpc_server *server;
-    uv_tcp_t tcp;
+    union {
+        uv_stream_t stream;
+        uv_tcp_t tcp;
+        uv_pipe_t pipe;
+    } uv;
+    unsigned security; /* the listener's */
+    struct tls_conn *tls;  /* NULL: plain, or not known yet */
+    struct bytes tls_out;  /* what TLS itself has to say */
     enum conn_kind kind;
     struct list link;       /* server's conns */
     struct list dirty_link, throttled_link;
@@ -61,6 +84,7 @@ struct conn {
     /* pings */
     uint64_t last_ping_ms;
     unsigned strikes;
+    uint64_t heard_ms, pinged_ms; /* pinged_ms: 0 when nothing is waited for */
     /* writing */
     uv_write_t write;
     uint8_t *write_buf;
@@ -103,11 +127,23 @@ void server_check_stopped(struct grpc_server *s);
 void server_arm_timer(struct grpc_server *s);
 
 /* conn.c */
-void conn_accept(struct grpc_server *s, uv_stream_t *listener);
+void conn_accept(struct listener *l);
 void conn_mark_dirty(struct conn *c);
 void conn_flush(struct conn *c);
 void conn_close(struct conn *c);
 void conn_charge(struct conn *c, unsigned units);
+void conn_receive(struct conn *c, const uint8_t *data, size_t len); /* plain bytes */
+/* Writes what it can; the rest is copied and left to libuv. */
+int conn_write(struct conn *c, const uint8_t *data, size_t len);
+/* Once a second: pings who was silent for long, closes who does not answer. */
+void conn_keep_alive(struct conn *c, uint64_t now_ms);
+
+/* conn_tls.c */
+/* By the first byte of a connection: makes it one of TLS, or leaves it plain; false: it was turned away. */
+bool conn_tls_choose(struct conn *c, uint8_t first);
+void conn_tls_receive(struct conn *c, struct slice in);
+int conn_tls_write(struct conn *c, const uint8_t *data, size_t len);
+void conn_tls_close(struct conn *c);
 
 /* h2.c: the nghttp2 side */
 int h2_setup(struct grpc_server *s);
@@ -120,6 +156,8 @@ bool h2_alive(struct conn *c);
 /* Lowers the announced limit of streams when little of it is in use. */
 void h2_lower_streams(struct conn *c);
 void h2_goaway(struct conn *c, uint32_t error, const char *text);
+void h2_notice(struct conn *c); /* GOAWAY that allows what is under way */
+void h2_ping(struct conn *c);
 void h2_submit_error(struct grpc_call *call);   /* trailers only */
 void h2_submit_response(struct grpc_call *call); /* headers; data follow from the queue */
 void h2_resume(struct grpc_call *call);

@@ -304,7 +304,7 @@ void call_begin(struct grpc_call *call, bool half_closed)
         }
         server_arm_timer(s);
     }
-    if (s->stopping) {
+    if (s->refusing) {
         grpc_finish_status(call, STATUS_STOPPED);
         return;
     }

@@ -125,6 +125,8 @@ struct http_reply {
 struct page_wait *page_later(const struct http_request *request);
 void page_answer(struct page_wait *take_wait, const struct http_reply *reply);
 
+struct tls_context;
+
 struct grpc_config {
     const struct grpc_method *const *methods; /* NULL-terminated */
     void (*page)(void *app, const struct http_request *request, struct http_reply *reply); /* plain HTTP */
@@ -132,6 +134,9 @@ struct grpc_config {
     void *app;
     const struct logger *log;
     uint32_t max_streams; /* of one connection; 0: CONN_STREAMS_MAX */
+    struct tls_context *tls; /* for what listens with GRPC_TLS; outlives the server; may be NULL */
+    /* 0: the default of limits.h */
+    uint64_t keepalive_min_ms, keepalive_interval_ms, keepalive_timeout_ms;
 };
 
 struct grpc_method_counts {
@@ -144,15 +149,20 @@ struct grpc_counters {
     uint64_t conns_accepted, conns_refused, conns_open, conns_http1;
     uint64_t calls_open, streams_open; /* streams: of methods of kind GRPC_STREAM */
     uint64_t unknown_methods, resets_received, goaways_sent, throttled, ping_strikes, deadline_exceeded;
+    uint64_t conns_tls, tls_failed, conns_silent, messages_decompressed; /* silent: gave no answer to a ping */
     uint64_t bytes_in, bytes_out;
     size_t input_bytes, output_bytes; /* held now */
 };
 
 int grpc_server_new(uv_loop_t *loop, const struct grpc_config *config, struct grpc_server **ret_server);
-/* Listens on one address; a port of 0 is chosen by the kernel and told. ret_port may be NULL. */
-int grpc_server_listen(struct grpc_server *s, const struct sockaddr *address, int *ret_port);
-/* No new connections and calls; streams end with Unavailable; done() when the last connection is gone, at the latest
- * after DRAIN_GRACE_MS. */
+/* What a listener takes; both: by the first byte of a connection. Beside either HTTP/2 and HTTP/1.1, by the first bytes. */
+enum grpc_security { GRPC_PLAIN = 1, GRPC_TLS = 2 };
+/* Listens on one address (sockaddr_in, _in6 or _un); a port of 0 is chosen by the kernel and told. ret_port may be NULL. A
+ * socket's file that nobody listens on any more is replaced. */
+int grpc_server_listen(struct grpc_server *s, const struct sockaddr *address, unsigned security, int *ret_port);
+/* No new connections; clients are told (GOAWAY) and may finish what they had sent before they heard; after
+ * DRAIN_NOTICE_MS no new calls, and streams end with Unavailable; done() when the last connection is gone, at the latest after
+ * DRAIN_GRACE_MS. */
 void grpc_server_stop(struct grpc_server *s, void (*done)(void *app));
 void grpc_server_free(struct grpc_server *s); /* after done() and the loop's last turn */
 const struct grpc_counters *grpc_server_counters(const struct grpc_server *s);

@@ -98,12 +98,13 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 
 static void on_ping(struct conn *c, const nghttp2_ping *ping)
 {
-    uint64_t now = uv_now(c->server->loop);
+    uint64_t now = uv_now(c->server->loop), min_ms = c->server->config.keepalive_min_ms;
 
+    min_ms = min_ms != 0 ? min_ms : KEEPALIVE_MIN_MS;
     conn_charge(c, 1);
     if ((ping->hd.flags & NGHTTP2_FLAG_ACK) != 0 || memcmp(ping->opaque_data, BDP_PING, 8) == 0)
         return;
-    if (c->last_ping_ms != 0 && now - c->last_ping_ms < PING_MIN_INTERVAL_MS) {
+    if (c->last_ping_ms != 0 && now - c->last_ping_ms < min_ms) {
         c->server->counters.ping_strikes++;
         if (++c->strikes > PING_STRIKES_MAX)
             h2_goaway(c, NGHTTP2_ENHANCE_YOUR_CALM, "too_many_pings");
@@ -134,6 +135,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         on_headers(call, frame->headers.cat == NGHTTP2_HCAT_REQUEST, end);
         break;
     case NGHTTP2_DATA:
+        if (frame->hd.length == 0)
+            conn_charge(c, 1); /* costs its sender nothing */
         if (call == NULL || !end || call->malformed)
             break;
         if (h2_check_end(&call->check))
@@ -149,7 +152,10 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
         on_ping(c, &frame->ping);
         break;
     case NGHTTP2_SETTINGS:
+        conn_charge(c, 1 + (unsigned)frame->settings.niv);
+        break;
     case NGHTTP2_PRIORITY:
+    case NGHTTP2_WINDOW_UPDATE:
         conn_charge(c, 1);
         break;
     default:
@@ -288,6 +294,18 @@ void h2_goaway(struct conn *c, uint32_t error, const char *text)
                           (const uint8_t *)text, strlen(text));
     if (error != NGHTTP2_NO_ERROR)
         c->close_after_flush = true;
+    conn_mark_dirty(c);
+}
+
+void h2_notice(struct conn *c)
+{
+    nghttp2_submit_shutdown_notice(c->h2);
+    conn_mark_dirty(c);
+}
+
+void h2_ping(struct conn *c)
+{
+    nghttp2_submit_ping(c->h2, NGHTTP2_FLAG_NONE, (const uint8_t *)"quorumfs");
     conn_mark_dirty(c);
 }
 

@@ -58,9 +58,15 @@
 #define CONN_HANDSHAKE_TIMEOUT_MS 10000 /* to the whole preface, or a whole HTTP/1.1 request */
 #define HTTP1_IDLE_TIMEOUT_MS 60000
 
-/* grpc-go's servers allow a ping each 5 minutes, etcd's each 5 s (--grpc-keepalive-min-time); two strikes are free. */
-#define PING_MIN_INTERVAL_MS 5000
+/* etcd's defaults. A client's pings: at most one in KEEPALIVE_MIN_MS, two strikes are free; ours: after so long a silence,
+ * and then so long a wait for anything. Looked at once a second. */
+#define KEEPALIVE_MIN_MS 5000
+#define KEEPALIVE_INTERVAL_MS (2 * 3600 * 1000)
+#define KEEPALIVE_TIMEOUT_MS 20000
 #define PING_STRIKES_MAX 2
+
+#define TLS_UNSENT_MAX_BYTES (64u * 1024) /* records that TLS itself owes to one that does not read: then closed */
+#define TLS_LOG_MS 10000                  /* between two lines about connections whose TLS failed */
 
 #define H2_STREAM_WINDOW_BYTES (1024 * 1024)
 #define H2_CONN_WINDOW_BYTES (8 * 1024 * 1024)
@@ -68,7 +74,8 @@
 #define WRITE_GATHER_BYTES (256u * 1024) /* written to one socket at a time */
 #define WRITE_TURN_BYTES (1024u * 1024)  /* to one connection before the others get their turn */
 
-#define DRAIN_GRACE_MS 2000 /* from SIGTERM until streams that are still open are ended */
+#define DRAIN_NOTICE_MS 250 /* from SIGTERM until new calls are refused and streams end: what was under way arrives */
+#define DRAIN_GRACE_MS 2000 /* ... until connections that are still open are closed */
 
 /* Calls of Lock and Campaign that wait for their turn: past it "too many requests". */
 #define SERVER_TURNS_MAX 10000

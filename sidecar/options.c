@@ -15,6 +15,13 @@ static const char usage[] =
     "  --listen-client-urls URLS             comma-separated; default http://localhost:2379\n"
     "  --advertise-client-urls URLS          taken for the sake of one command line; the node publishes them\n"
     "  --name NAME                           likewise\n"
+    "  --cert-file, --key-file PATH          for https URLs: certificate with its chain, and key, in PEM form\n"
+    "  --trusted-ca-file PATH                clients must show a certificate that one of these has signed\n"
+    "  --client-cert-auth                    the same, said explicitly\n"
+    "  --client-cert-allowed-hostname NAME   ... and that is for this name\n"
+    "  --grpc-keepalive-min-time D           clients that ping more often are sent away; default 5s\n"
+    "  --grpc-keepalive-interval D           clients that are silent for so long are pinged; default 2h\n"
+    "  --grpc-keepalive-timeout D            and closed when they do not answer within this; default 20s\n"
     "  --log-level LEVEL                     debug, info, warn, error; default info\n"
     "  --max-concurrent-streams N            streams of one connection; default 10000\n"
     "  --watch-progress-notify-interval D    as 10m, 30s or 500ms; at least 100ms, default 10m\n"
@@ -55,45 +62,79 @@ static int parse_urls(struct options *o, const char *value, char *text, size_t t
         snprintf(text, text_size, "--listen-client-urls: %.*s: %s", (int)bad.len, (const char *)bad.data, why);
         return -EINVAL;
     }
-    for (size_t i = 0; i < o->n_urls; i++) {
-        if (o->urls[i].scheme != URL_HTTP) {
-            snprintf(text, text_size, "--listen-client-urls: only http is served yet");
-            return -EINVAL;
-        }
-    }
     return 0;
+}
+
+static int set_level(struct options *o, const char *value, char *text, size_t text_size)
+{
+    if (logger_level_parse(value, &o->log_level))
+        return 0;
+    snprintf(text, text_size, "--log-level: %s is not a level", value);
+    return -EINVAL;
+}
+
+static int set_streams(struct options *o, const char *value, char *text, size_t text_size)
+{
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+
+    if (*end != '\0' || n == 0 || n > SERVER_STREAMS_MAX) {
+        snprintf(text, text_size, "--max-concurrent-streams: 1 to %d", SERVER_STREAMS_MAX);
+        return -EINVAL;
+    }
+    o->max_streams = (uint32_t)n;
+    return 0;
+}
+
+static bool is_switch(const char *name)
+{
+    return strcmp(name, "client-cert-auth") == 0;
 }
 
 static int set(struct options *o, const char *name, const char *value, char *text, size_t text_size)
 {
-    if (strcmp(name, "socket") == 0) {
-        o->socket_path = value;
-    } else if (strcmp(name, "listen-client-urls") == 0) {
-        return parse_urls(o, value, text, text_size);
-    } else if (strcmp(name, "log-level") == 0) {
-        if (!logger_level_parse(value, &o->log_level)) {
-            snprintf(text, text_size, "--log-level: %s is not a level", value);
-            return -EINVAL;
-        }
-    } else if (strcmp(name, "max-concurrent-streams") == 0) {
-        char *end;
-        unsigned long n = strtoul(value, &end, 10);
+    const struct {
+        const char *name;
+        const char **text;
+    } texts[] = {{"socket", &o->socket_path},         {"cert-file", &o->cert_file},
+                 {"key-file", &o->key_file},          {"trusted-ca-file", &o->ca_file},
+                 {"client-cert-allowed-hostname", &o->allowed_hostname}};
+    const struct {
+        const char *name;
+        uint64_t *ms;
+    } durations[] = {{"grpc-keepalive-min-time", &o->keepalive_min_ms},
+                     {"grpc-keepalive-interval", &o->keepalive_interval_ms},
+                     {"grpc-keepalive-timeout", &o->keepalive_timeout_ms},
+                     {"watch-progress-notify-interval", &o->progress_interval_ms}};
 
-        if (*end != '\0' || n == 0 || n > SERVER_STREAMS_MAX) {
-            snprintf(text, text_size, "--max-concurrent-streams: 1 to %d", SERVER_STREAMS_MAX);
-            return -EINVAL;
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (strcmp(name, texts[i].name) == 0) {
+            *texts[i].text = value;
+            return 0;
         }
-        o->max_streams = (uint32_t)n;
-    } else if (strcmp(name, "watch-progress-notify-interval") == 0) {
-        if (parse_duration(value, &o->progress_interval_ms) < 0) {
-            snprintf(text, text_size, "--watch-progress-notify-interval: %s is not a duration of at least 100ms", value);
-            return -EINVAL;
-        }
-    } else if (strcmp(name, "name") != 0 && strcmp(name, "advertise-client-urls") != 0) {
-        snprintf(text, text_size, "unknown option --%s", name);
-        return -EINVAL;
     }
-    return 0;
+    for (size_t i = 0; i < sizeof durations / sizeof durations[0]; i++) {
+        if (strcmp(name, durations[i].name) == 0) {
+            if (parse_duration(value, durations[i].ms) == 0)
+                return 0;
+            snprintf(text, text_size, "--%s: %s is not a duration of at least 100ms", name, value);
+            return -EINVAL;
+        }
+    }
+    if (strcmp(name, "listen-client-urls") == 0)
+        return parse_urls(o, value, text, text_size);
+    if (strcmp(name, "log-level") == 0)
+        return set_level(o, value, text, text_size);
+    if (strcmp(name, "max-concurrent-streams") == 0)
+        return set_streams(o, value, text, text_size);
+    if (strcmp(name, "client-cert-auth") == 0) {
+        o->client_cert_auth = strcmp(value, "false") != 0;
+        return 0;
+    }
+    if (strcmp(name, "name") == 0 || strcmp(name, "advertise-client-urls") == 0)
+        return 0;
+    snprintf(text, text_size, "unknown option --%s", name);
+    return -EINVAL;
 }
 
 int options_parse(int argc, char *const *argv, struct options *ret_options, char *ret_text, size_t text_size)
@@ -115,6 +156,8 @@ int options_parse(int argc, char *const *argv, struct options *ret_options, char
             o.action = OPTIONS_HELP;
         } else if (strcmp(name, "version") == 0) {
             o.action = OPTIONS_VERSION;
+        } else if (value == NULL && is_switch(name)) {
+            rc = set(&o, name, "true", ret_text, text_size);
         } else if (value == NULL && i + 1 == argc) {
             snprintf(ret_text, text_size, "--%s needs a value", name);
             return -EINVAL;

@@ -10,6 +10,7 @@
 #include "sidecar/role.h"
 #include "sidecar/turn.h"
 #include "sidecar/watch.h"
+#include "tls/tls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,6 +27,7 @@
 struct program {
     struct app app;
     struct options options;
+    struct tls_context *tls; /* NULL: no https URL */
     uv_loop_t loop;
     uv_signal_t sigterm, sigint;
     int ready_fd;
@@ -140,6 +142,45 @@ static void on_turn(void *ctx)
     node_line_turn(app->line);
 }
 
+static void on_tls_report(void *ctx, enum tls_report what, const char *text)
+{
+    const struct program *p = ctx;
+
+    if (what == TLS_RELOADED)
+        log_info(&p->app.log, "certificates are loaded anew: %s", text);
+    else
+        log_warn(&p->app.log, "%s", text);
+}
+
+static int open_tls(struct program *p)
+{
+    const struct options *o = &p->options;
+    struct tls_options t = {.cert_file = o->cert_file,
+                            .key_file = o->key_file,
+                            .ca_file = o->ca_file,
+                            .allowed_hostname = o->allowed_hostname,
+                            .client_cert_auth = o->client_cert_auth,
+                            .http2 = true,
+                            .report = on_tls_report,
+                            .ctx = p};
+    char text[TLS_TEXT_MAX_BYTES];
+    bool wanted = false;
+
+    for (size_t i = 0; i < o->n_urls; i++)
+        wanted = wanted || o->urls[i].scheme == URL_HTTPS || o->urls[i].scheme == URL_UNIXS;
+    if (!wanted)
+        return 0;
+    if (o->cert_file == NULL || o->key_file == NULL) {
+        log_error(&p->app.log, "--listen-client-urls: TLS needs --cert-file and --key-file");
+        return -EINVAL;
+    }
+    if (tls_context_open(&t, &p->tls, text, sizeof text) < 0) {
+        log_error(&p->app.log, "%s", text);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int start(struct program *p)
 {
     struct app *app = &p->app;
@@ -148,7 +189,10 @@ static int start(struct program *p)
                                  .turn = on_turn,
                                  .app = app,
                                  .log = &app->log,
-                                 .max_streams = p->options.max_streams};
+                                 .max_streams = p->options.max_streams,
+                                 .keepalive_min_ms = p->options.keepalive_min_ms,
+                                 .keepalive_interval_ms = p->options.keepalive_interval_ms,
+                                 .keepalive_timeout_ms = p->options.keepalive_timeout_ms};
     struct node_line_callbacks cb = {.ctx = p,
                                      .on_ready = on_ready,
                                      .on_revision = on_revision,
@@ -157,6 +201,9 @@ static int start(struct program *p)
     char text[512];
     int rc;
 
+    if (open_tls(p) < 0)
+        return EXIT_UNUSABLE;
+    config.tls = p->tls;
     app->loop = &p->loop;
     role_init(app);
     list_init(&app->health_watches);
@@ -228,6 +275,7 @@ int main(int argc, char **argv)
     feed_free(p->app.feed);
     node_line_free(p->app.line);
     grpc_server_free(p->app.grpc);
+    tls_context_close(p->tls);
     uv_loop_close(&p->loop);
     return p->exit_status;
 }

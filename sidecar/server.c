@@ -3,12 +3,10 @@
 
 #include <errno.h>
 #include <stdlib.h>
-
-struct listener {
-    struct list link;
-    struct grpc_server *server;
-    uv_tcp_t tcp;
-};
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 /* ---- listening ---- */
 
@@ -17,7 +15,7 @@ static void on_connection(uv_stream_t *stream, int status)
     struct listener *l = stream->data;
 
     if (status == 0 && !l->server->stopping)
-        conn_accept(l->server, stream);
+        conn_accept(l);
 }
 
 static void on_listener_closed(uv_handle_t *handle)
@@ -25,33 +23,78 @@ static void on_listener_closed(uv_handle_t *handle)
     free(handle->data);
 }
 
-int grpc_server_listen(struct grpc_server *s, const struct sockaddr *address, int *ret_port)
+/* The file of a socket that a killed process has left; -EADDRINUSE: somebody listens there, or it is something else. */
+static int clear_path(const struct sockaddr_un *address)
 {
-    struct listener *l = calloc(1, sizeof *l);
+    struct stat st;
+    int fd, rc;
+
+    if (lstat(address->sun_path, &st) < 0)
+        return 0;
+    if (!S_ISSOCK(st.st_mode))
+        return -EADDRINUSE;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return -errno;
+    rc = connect(fd, (const struct sockaddr *)address, sizeof *address) < 0 ? -errno : 0;
+    close(fd);
+    if (rc != -ECONNREFUSED)
+        return rc == 0 || rc == -EAGAIN ? -EADDRINUSE : rc;
+    return unlink(address->sun_path) < 0 ? -errno : 0;
+}
+
+static int bind_unix(struct listener *l, const struct sockaddr_un *address)
+{
+    int rc = clear_path(address);
+
+    if (rc == 0)
+        rc = uv_pipe_bind(&l->uv.pipe, address->sun_path);
+    /* As with the node's own socket: the user and its group. */
+    if (rc == 0 && chmod(address->sun_path, 0660) < 0)
+        rc = -errno;
+    return rc;
+}
+
+static int bind_address(struct listener *l, const struct sockaddr *address, int *ret_port)
+{
     struct sockaddr_storage bound;
     int len = sizeof bound, rc;
+
+    if (l->is_unix)
+        return bind_unix(l, (const struct sockaddr_un *)address);
+    rc = uv_tcp_bind(&l->uv.tcp, address, 0);
+    if (rc == 0 && ret_port != NULL) {
+        rc = uv_tcp_getsockname(&l->uv.tcp, (struct sockaddr *)&bound, &len);
+        if (rc == 0)
+            *ret_port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                                          : ((struct sockaddr_in *)&bound)->sin_port);
+    }
+    return rc;
+}
+
+int grpc_server_listen(struct grpc_server *s, const struct sockaddr *address, unsigned security, int *ret_port)
+{
+    struct listener *l = calloc(1, sizeof *l);
+    int rc;
 
     if (l == NULL)
         return -ENOMEM;
     l->server = s;
-    rc = uv_tcp_init(s->loop, &l->tcp);
+    l->security = security;
+    l->is_unix = address->sa_family == AF_UNIX;
+    rc = l->is_unix ? uv_pipe_init(s->loop, &l->uv.pipe, 0) : uv_tcp_init(s->loop, &l->uv.tcp);
     if (rc < 0) {
         free(l);
         return rc;
     }
-    l->tcp.data = l;
-    rc = uv_tcp_bind(&l->tcp, address, 0);
+    l->uv.stream.data = l;
+    rc = bind_address(l, address, ret_port);
     if (rc == 0)
-        rc = uv_listen((uv_stream_t *)&l->tcp, 1024, on_connection);
-    if (rc == 0)
-        rc = uv_tcp_getsockname(&l->tcp, (struct sockaddr *)&bound, &len);
+        rc = uv_listen(&l->uv.stream, 1024, on_connection);
     if (rc < 0) {
-        uv_close((uv_handle_t *)&l->tcp, on_listener_closed);
+        uv_close((uv_handle_t *)&l->uv.stream, on_listener_closed);
         return rc; /* libuv's codes are negative errno on Linux */
     }
-    if (ret_port != NULL)
-        *ret_port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                                      : ((struct sockaddr_in *)&bound)->sin_port);
     list_push_back(&s->listeners, &l->link);
     return 0;
 }
@@ -135,8 +178,10 @@ static void on_sweep(uv_timer_t *timer)
         else if (c->kind == CONN_HTTP1 && now - c->last_request_ms >
                                               (c->in.len > 0 ? CONN_HANDSHAKE_TIMEOUT_MS : HTTP1_IDLE_TIMEOUT_MS))
             conn_close(c);
-        else if (c->kind == CONN_H2)
+        else if (c->kind == CONN_H2) {
             h2_lower_streams(c);
+            conn_keep_alive(c, now);
+        }
     }
 }
 
@@ -233,6 +278,29 @@ static void on_stop_timer(uv_timer_t *timer)
     server_check_stopped(s);
 }
 
+/* Whoever has heard the notice sends nothing new; now it is final, and streams, which would go on for ever, end. */
+static void on_notice_over(uv_timer_t *timer)
+{
+    struct grpc_server *s = timer->data;
+
+    s->refusing = true;
+    LIST_FOREACH(it, &s->conns)
+    {
+        struct conn *c = LIST_ITEM(it, struct conn, link);
+
+        h2_goaway(c, NGHTTP2_NO_ERROR, "server stopped");
+        LIST_FOREACH_SAFE(jt, &c->calls)
+        {
+            struct grpc_call *call = LIST_ITEM(jt, struct grpc_call, link);
+
+            if (!call->finished && call->method != NULL && call->method->method->kind == GRPC_STREAM)
+                grpc_finish_status(call, STATUS_STOPPED);
+        }
+    }
+    uv_timer_start(&s->stop_timer, on_stop_timer, DRAIN_GRACE_MS - DRAIN_NOTICE_MS, 0);
+    server_check_stopped(s);
+}
+
 void grpc_server_stop(struct grpc_server *s, void (*done)(void *app))
 {
     if (s->stopping)
@@ -243,26 +311,18 @@ void grpc_server_stop(struct grpc_server *s, void (*done)(void *app))
         struct listener *l = LIST_ITEM(s->listeners.next, struct listener, link);
 
         list_remove(&l->link);
-        uv_close((uv_handle_t *)&l->tcp, on_listener_closed);
+        uv_close((uv_handle_t *)&l->uv.stream, on_listener_closed);
     }
     LIST_FOREACH_SAFE(it, &s->conns)
     {
         struct conn *c = LIST_ITEM(it, struct conn, link);
 
-        if (c->kind != CONN_H2) {
+        if (c->kind == CONN_H2)
+            h2_notice(c);
+        else
             conn_close(c);
-            continue;
-        }
-        h2_goaway(c, NGHTTP2_NO_ERROR, "server stopped");
-        LIST_FOREACH_SAFE(jt, &c->calls)
-        {
-            struct grpc_call *call = LIST_ITEM(jt, struct grpc_call, link);
-
-            if (!call->finished && call->method != NULL && call->method->method->kind == GRPC_STREAM)
-                grpc_finish_status(call, STATUS_STOPPED);
-        }
     }
-    uv_timer_start(&s->stop_timer, on_stop_timer, DRAIN_GRACE_MS, 0);
+    uv_timer_start(&s->stop_timer, on_notice_over, DRAIN_NOTICE_MS, 0);
     server_check_stopped(s);
 }
 
@@ -271,6 +331,8 @@ void grpc_server_free(struct grpc_server *s)
     if (s == NULL)
         return;
     h2_teardown(s);
+    bytes_fini(&s->plain);
+    bytes_fini(&s->sealed);
     deadlines_fini(&s->deadlines);
     free(s->methods);
     free(s->read_scratch);

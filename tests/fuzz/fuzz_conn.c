@@ -49,7 +49,7 @@ static void start(struct world *w)
 
     FUZZ_MUST(uv_loop_init(&w->loop) == 0);
     FUZZ_MUST(grpc_server_new(&w->loop, &config, &w->grpc) == 0);
-    FUZZ_MUST(grpc_server_listen(w->grpc, (struct sockaddr *)&at, &w->port) == 0);
+    FUZZ_MUST(grpc_server_listen(w->grpc, (struct sockaddr *)&at, GRPC_PLAIN, &w->port) == 0);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -203,7 +203,7 @@ int main(void)
     config.app = &pipe;
     uv_ip4_addr("127.0.0.1", 0, &address);
     if (grpc_server_new(&loop, &config, &server) < 0 ||
-        grpc_server_listen(server, (struct sockaddr *)&address, &port) < 0)
+        grpc_server_listen(server, (struct sockaddr *)&address, GRPC_PLAIN, &port) < 0)
         return 1;
     uv_pipe_init(&loop, &pipe, 0);
     pipe.data = server;

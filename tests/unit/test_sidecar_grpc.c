@@ -291,7 +291,7 @@ static struct world *world_new(void)
     assert_int_equal(uv_loop_init(&w->loop), 0);
     assert_int_equal(grpc_server_new(&w->loop, &config, &w->server), 0);
     uv_ip4_addr("127.0.0.1", 0, &at);
-    assert_int_equal(grpc_server_listen(w->server, (struct sockaddr *)&at, &w->port), 0);
+    assert_int_equal(grpc_server_listen(w->server, (struct sockaddr *)&at, GRPC_PLAIN, &w->port), 0);
     uv_timer_init(&w->loop, &w->watchdog);
     for (size_t i = 0; i < MAX_STREAMS; i++)
         w->answers[i].status = -1;
