@@ -15,7 +15,7 @@
 struct row {
     enum event_kind kind;
     uint32_t flags;
-    int64_t revision;
+    int64_t revision, version;
     uint64_t session, sequence;
     struct attrs attrs;
     struct slice key, to; /* to: of a rename */
@@ -48,7 +48,8 @@ struct tail {
 enum touch {
     TOUCH_NAME,       /* the name may be another node's now, or nobody's */
     TOUCH_CONTENT,    /* and its content changed */
-    TOUCH_ATTRIBUTES, /* its attributes may have */
+    TOUCH_ATTRIBUTES, /* somebody set its attributes, be it to what they were */
+    TOUCH_DIRECTORY,  /* a directory has a row now: its attributes may have changed, or it was only kept */
     TOUCH_COMPARE,    /* nobody knows: see for yourself */
 };
 

@@ -125,8 +125,10 @@ static void row_change(struct tail *t, const struct row *row, bool own)
     struct slice name;
     struct bytes way;
 
-    if (row->kind == EVENT_ATTR || (row->kind == EVENT_DIR_PUT && !structural))
+    if (row->kind == EVENT_ATTR || (row->kind == EVENT_DIR_PUT && !structural && row->version > 1))
         how = TOUCH_ATTRIBUTES;
+    else if (row->kind == EVENT_DIR_PUT && !structural)
+        how = TOUCH_DIRECTORY;
     bytes_init(&way);
     if (way_to(m, row->key, is_dir, &way) == 0) {
         if (way.len == 0) { /* the root's own */
@@ -289,8 +291,8 @@ static int collect_row(void *ctx, const struct event *e)
         t->rows = row;
     }
     row = &t->rows[t->n_rows];
-    *row = (struct row){.kind = e->kind, .flags = e->flags, .revision = e->rev.main, .session = e->session,
-                        .sequence = e->sequence, .attrs = e->attrs};
+    *row = (struct row){.kind = e->kind, .flags = e->flags, .revision = e->rev.main, .version = e->version,
+                        .session = e->session, .sequence = e->sequence, .attrs = e->attrs};
     if (arena_copy(&t->arena, e->key, &row->key) < 0)
         t->rc = -ENOMEM;
     if (e->kind == EVENT_RENAME && t->rc == 0)

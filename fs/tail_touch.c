@@ -146,7 +146,7 @@ struct dirty *tail_touch(struct tail *t, struct inode *dir, struct slice name, e
     tail_note(t, dir, name);
     if (!tail_is_known(m, dir) && !tail_is_known(m, inode_child(&m->inodes, dir, name)) && d == NULL)
         return NULL; /* nobody can watch it */
-    if (d == NULL || how == TOUCH_ATTRIBUTES || how == TOUCH_COMPARE)
+    if (d == NULL || how >= TOUCH_ATTRIBUTES)
         rc = tail_view_before(t, dir, name, &before);
     if (rc == 0)
         rc = tail_view_after(t, dir, name, &after);
@@ -156,7 +156,9 @@ struct dirty *tail_touch(struct tail *t, struct inode *dir, struct slice name, e
     }
     if (after.seen.type == S_IFREG)
         content = how == TOUCH_CONTENT || (how == TOUCH_COMPARE && before.seen.type != 0 && before.rev != after.rev);
-    if (how == TOUCH_ATTRIBUTES || how == TOUCH_COMPARE)
+    if (how == TOUCH_ATTRIBUTES)
+        attributes = before.seen.type != 0 && after.seen.type != 0;
+    else if (how == TOUCH_DIRECTORY || how == TOUCH_COMPARE)
         attributes = attributes_differ(&before, &after);
     if (d == NULL && seen_same(&before.seen, &after.seen) && !content && !attributes)
         return NULL;

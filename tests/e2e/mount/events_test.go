@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -85,11 +84,13 @@ func same(t testing.TB, a, b string) {
 	})
 }
 
-// The commands of people and programs, each in a directory of its own. Dirs are watched besides the case's top.
-var cases = []struct {
+type eventCase struct {
 	name, setup, script string
 	dirs                []string
-}{
+}
+
+// The commands of people and programs, each in a directory of its own. Dirs are watched besides the case's top.
+var cases = []eventCase{
 	{"echo to a new file", ``, `echo hello > motd`, nil},
 	{"echo over a file", `echo one > f`, `echo two > f`, nil},
 	{"append", `echo one > f`, `echo two >> f`, nil},
@@ -128,49 +129,10 @@ E`, nil},
 func TestEventsAreThoseOfALocalDisk(t *testing.T) {
 	c := three(t)
 	local := tmpfs(t)
-	for i, one := range cases {
+	for _, one := range cases {
 		t.Run(strings.ReplaceAll(one.name, " ", "_"), func(t *testing.T) {
-			sub := fmt.Sprintf("case%d", i)
-			here := filepath.Join(c.Nodes[0].Mount, sub)
-			reference := filepath.Join(local, sub)
-			for _, dir := range []string{here, reference} {
-				shell(t, filepath.Dir(dir), "mkdir "+sub)
-				shell(t, dir, one.setup)
-			}
-			dirs := append([]string{"."}, one.dirs...)
-			watchers := map[string]*Watcher{}
-			for _, n := range c.Nodes[1:] {
-				there := filepath.Join(n.Mount, sub)
-				same(t, here, there)
-				quiet(t, n)
-				watchers[n.Name] = Watch(t, there, dirs...)
-			}
-			own := Watch(t, here, dirs...)
-			recorded := Watch(t, reference, dirs...)
-			shell(t, reference, one.script)
-			shell(t, here, one.script)
-			for _, n := range c.Nodes[1:] {
-				same(t, here, filepath.Join(n.Mount, sub))
-			}
-			want := text(recorded.Events())
-			if want == "" {
-				t.Fatal("the tmpfs said nothing")
-			}
-			for name, w := range watchers {
-				cluster.Until(t, name+" has the events", func() (bool, string) {
-					got := text(w.Events())
-					return got == want, fmt.Sprintf("got\n%s\nwanted\n%s", got, want)
-				})
-			}
-			if got := text(own.Events()); got != want {
-				t.Errorf("on the node itself\n%s\nwanted\n%s", got, want)
-			}
-			for name, w := range watchers { // and nothing more comes
-				quiet(t, c.Nodes[1])
-				if got := text(w.Events()); got != want {
-					t.Errorf("%s: then\n%s\nwanted\n%s", name, got, want)
-				}
-			}
+			settle := func() { quiet(t, c.Nodes[1]); quiet(t, c.Nodes[2]) }
+			runCase(t, local, c.Nodes[0].Mount, []string{c.Nodes[1].Mount, c.Nodes[2].Mount}, settle, one, true)
 		})
 	}
 }
@@ -178,8 +140,13 @@ func TestEventsAreThoseOfALocalDisk(t *testing.T) {
 // quiet waits until what a mount still has to tell is told: a change made now, at its end, is the last one seen.
 func quiet(t testing.TB, n *cluster.Node) {
 	t.Helper()
+	quietAt(t, n, n.Mount)
+}
+
+func quietAt(t testing.TB, n *cluster.Node, mount string) {
+	t.Helper()
 	name := fmt.Sprintf(".quiet-%d", time.Now().UnixNano())
-	w := Watch(t, n.Mount, ".")
+	w := Watch(t, mount, ".")
 	defer w.Close()
 	if _, err := n.Put("/"+name, "x"); err != nil {
 		t.Fatal(err)

@@ -137,23 +137,33 @@ func kind(mask uint32) string {
 	return fmt.Sprintf("%#x", mask)
 }
 
-// normalise makes the events of a change made here comparable with those of the same change made on another
-// node. The rules, and why each is no difference that a program can rely on:
-//
-//  1. Several MODIFY of a name in a row are one: a local writer raises one a write(2) and one for the truncation, while
-//     another node's content changes once, whole.
-//  2. Several ATTRIB of a name in a row are one, for the same reason.
-//  3. MODIFY is followed by CLOSE_WRITE. truncate(2) raises it alone; on other nodes every change of content is an open, a
-//     truncation to the committed size and a close.
-//  4. ATTRIB between CREATE or MODIFY of a file and its CLOSE_WRITE is part of what is closed: attributes set on a file that is
-//     being written are committed with its content (touch, cp -p).
-//  5. DELETE_SELF is reported where the watched node is deleted, wherever it stands among the other events of that
-//     moment, and so is MOVE_SELF: both come last here. IGNORED follows DELETE_SELF and says nothing more.
-//  6. CLOSE_WRITE of a file that was neither created nor changed since its last one says nothing about content: touch(1)
-//     of an old file opens it for writing, changes its times and closes it. Other nodes tell of the times alone.
-//  7. CREATE, CLOSE_WRITE, MODIFY, CLOSE_WRITE in a row is CREATE, MODIFY, CLOSE_WRITE: with O_EXCL the empty file is a change of
-//     its own, since another node must not be able to make it too, and the content is a second one.
-//  8. The cookies of moves are numbered in order of appearance.
+// differences are what other nodes tell otherwise than a local disk does, as docs/mount.md has them; normalise() allows these
+// and nothing else.
+var differences = []struct{ change, local, other string }{
+	{"content written by several `write(2)`", "a MODIFY each", "one MODIFY and CLOSE_WRITE: the content changes once, whole"},
+	{"content synced before it is closed", "MODIFY, MODIFY, CLOSE_WRITE", "MODIFY and CLOSE_WRITE for each time: it is there from then on"},
+	{"content written through a mapping", "nothing", "MODIFY, CLOSE_WRITE"},
+	{"attributes set several times in a row", "an ATTRIB each", "one or more"},
+	{"`truncate(2)`", "MODIFY", "MODIFY, CLOSE_WRITE"},
+	{"attributes set to what they are already", "ATTRIB", "nothing: it is no change"},
+	{"the mtime set alone (UTIME_OMIT; tar)", "MODIFY", "ATTRIB"},
+	{"names made and removed in a directory", "its times change, and programs that set them back raise ATTRIB", "its times do not change"},
+	{"POSIX access lists set", "ATTRIB", "refused (EOPNOTSUPP)"},
+	{"attributes set on a file that is being written", "ATTRIB", "nothing: they are committed with its content"},
+	{"the watched file or directory itself goes or moves", "DELETE_SELF or MOVE_SELF", "the same, perhaps at another place among the events of other watches"},
+	{"opened for writing and closed unchanged", "CLOSE_WRITE", "nothing"},
+	{"made with O_EXCL and written", "CREATE, MODIFY, CLOSE_WRITE", "CREATE, CLOSE_WRITE, MODIFY, CLOSE_WRITE: another node must not be able to make it too, so the empty file is a change of its own"},
+	{"made without being opened for writing (`mknod`)", "CREATE", "CREATE, CLOSE_WRITE"},
+	{"a file that is open is removed", "DELETE_SELF when it is closed", "DELETE_SELF at once, unless it is open there too"},
+	{"opened, read and closed", "OPEN, ACCESS, CLOSE_NOWRITE", "nothing; a change of content has OPEN before its MODIFY"},
+	{"bytes through a FIFO or a socket", "OPEN, MODIFY, CLOSE", "nothing: they do not leave the machine"},
+}
+
+// normalise makes the events of a change made here comparable with those of the same change made on another node, by the rules
+// of differences. Several MODIFY of a name in a row are one, and MODIFY is followed by CLOSE_WRITE; several ATTRIB are
+// one, and one of a file that is being written is none; DELETE_SELF and MOVE_SELF come last, and IGNORED says nothing more;
+// CLOSE_WRITE between CREATE of a file and its MODIFY is none. The cookies of moves are numbered in
+// order of appearance.
 func normalise(events []Event) []string {
 	var out, self []string
 	cookies := map[uint32]int{}
@@ -171,6 +181,9 @@ func normalise(events []Event) []string {
 		k, dir := kind(e.Mask), ""
 		if e.Mask&syscall.IN_ISDIR != 0 {
 			dir = " dir"
+			if k == "MODIFY" { // of its mtime: there is no other
+				k = "ATTRIB"
+			}
 		}
 		line := k + " " + e.Path + dir
 		if k != "MODIFY" && k != "CLOSE_WRITE" && k != "ATTRIB" {
