@@ -3,8 +3,13 @@
 #include <errno.h>
 #include <sys/stat.h>
 
+#include "store/alarm.h"
 #include "store/compact.h"
+#include "store/lease.h"
+#include "store/lock.h"
 #include "store/member.h"
+#include "store/usage.h"
+#include "store/xattr.h"
 
 /* ---- rows ---- */
 
@@ -60,8 +65,10 @@ static void stamp_event(const struct apply *a, enum event_kind kind, uint32_t fl
 
 static int append_row(struct apply *a, const struct log_row *row, struct slice value)
 {
+    const bool own = rev_cmp(row->value_rev, row->event.rev) == 0;
     int rc = eventlog_append(a->snap, row, value, &a->b->scratch);
 
+    usage_log(&a->snap->state.usage, row->event.key.len, own ? row->event.value_len : 0);
     a->next.sub++;
     return rc;
 }
@@ -73,6 +80,12 @@ static int put_node(struct apply *a, struct tree tree, struct slice key, const s
     if (bytes_status(&a->b->scratch) < 0)
         return bytes_status(&a->b->scratch);
     return tree_put(&tree, key, bytes_slice(&a->b->scratch), &a->snap->state.next_layer);
+}
+
+/* Another node takes the name of one that goes with that. */
+static int forget_replaced(struct apply *a, const struct node *before, const struct node *after)
+{
+    return a->exchanges || view_ino(before) == view_ino(after) ? 0 : xattr_forget(a, view_ino(before));
 }
 
 int apply_key_put(struct apply *a, struct slice key, const struct node *prev, const struct change *change)
@@ -107,6 +120,13 @@ int apply_key_put(struct apply *a, struct slice key, const struct node *prev, co
     row.event.value_len = node.value_len;
     extend_chain(&node.chain, a->next, &row);
     rc = append_row(a, &row, change->value);
+    if (prev != NULL)
+        usage_key(&a->snap->state.usage, -1, key.len, prev);
+    usage_key(&a->snap->state.usage, 1, key.len, &node);
+    if (rc == 0)
+        rc = lease_note(a, key, prev, &node);
+    if (rc == 0 && prev != NULL)
+        rc = forget_replaced(a, prev, &node);
     return rc == 0 ? put_node(a, snap_keys(a->snap), key, &node) : rc;
 }
 
@@ -121,6 +141,11 @@ int apply_key_delete(struct apply *a, struct slice key, const struct node *prev,
     row.event.create = prev->create;
     extend_chain(&chain, a->next, &row);
     rc = append_row(a, &row, slice_make(NULL, 0));
+    usage_key(&a->snap->state.usage, -1, key.len, prev);
+    if (rc == 0)
+        rc = lease_note(a, key, prev, NULL);
+    if (rc == 0 && (flags & EVENT_OF_RENAME) == 0)
+        rc = xattr_forget(a, view_ino(prev));
     if (rc == 0)
         rc = tree_del(&keys, key);
     if (rc < 0)
@@ -162,7 +187,11 @@ int apply_dir_put(struct apply *a, struct slice path, const struct node *prev, c
 
     row.event.version = node.version;
     row.event.attrs = *attrs;
+    if (prev == NULL)
+        usage_dir(&a->snap->state.usage, 1, path.len);
     rc = append_row(a, &row, slice_make(NULL, 0));
+    if (rc == 0 && prev != NULL)
+        rc = forget_replaced(a, prev, &node);
     return rc == 0 ? put_node(a, snap_dirs(a->snap), path, &node) : rc;
 }
 
@@ -172,6 +201,9 @@ int apply_dir_delete(struct apply *a, struct slice path, const struct node *prev
     struct log_row row = dir_row(a, EVENT_DIR_DELETE, flags, path, prev);
     int rc = append_row(a, &row, slice_make(NULL, 0));
 
+    usage_dir(&a->snap->state.usage, -1, path.len);
+    if (rc == 0 && (flags & EVENT_OF_RENAME) == 0)
+        rc = xattr_forget(a, view_ino(prev));
     return rc == 0 ? tree_del(&dirs, path) : rc;
 }
 
@@ -183,6 +215,12 @@ int apply_rename_header(struct apply *a, struct slice from, struct slice to, uin
     row.event.rev = a->next;
     row.event.value_len = to.len;
     return append_row(a, &row, to);
+}
+
+int apply_append(struct apply *a, struct log_row *row, struct slice key, struct slice value)
+{
+    stamp_event(a, row->event.kind, row->event.flags, key, &row->event);
+    return append_row(a, row, value);
 }
 
 int apply_keep_value(struct apply *a, const struct node *prev, struct change *change)
@@ -244,7 +282,7 @@ int apply_check_put(struct apply *a, const struct op_put *op, uint16_t *ret_stat
             return rc;
     }
     if (*ret_status == STATUS_OK && op->lease != 0)
-        *ret_status = STATUS_LEASE_NOT_FOUND; /* there are no leases yet */
+        return lease_check(a->snap, op->lease, ret_status);
     return 0;
 }
 
@@ -398,14 +436,14 @@ int apply_delete(struct apply *a, const struct op_delete *op, struct op_result *
 
 static int run_put(struct apply *a, struct result *result)
 {
-    int rc;
+    int rc = 0;
 
     /* etcd looks for the lease first here, and last in a transaction. */
     result->status = apply_check_put_shape(&a->cmd->put);
     if (result->status == STATUS_OK && a->cmd->put.lease != 0)
-        result->status = STATUS_LEASE_NOT_FOUND;
-    if (result->status != STATUS_OK)
-        return 0;
+        rc = lease_check(a->snap, a->cmd->put.lease, &result->status);
+    if (rc < 0 || result->status != STATUS_OK)
+        return rc;
     rc = apply_check_put(a, &a->cmd->put, &result->status);
     return rc == 0 && result->status == STATUS_OK ? apply_put(a, &a->cmd->put, &result->op) : rc;
 }
@@ -430,7 +468,7 @@ static int run_compact(struct apply *a, struct result *result)
     else if (revision > state->revision)
         result->status = STATUS_FUTURE_REVISION;
     else
-        compact_begin(state, revision);
+        return compact_begin(a->snap, revision);
     return 0;
 }
 
@@ -447,8 +485,21 @@ static int run_alloc_inodes(struct apply *a, struct result *result)
     return 0;
 }
 
+static int run_cluster_version(struct apply *a)
+{
+    struct state *state = &a->snap->state;
+
+    if (a->cmd->cluster_version.version > state->cluster_version)
+        state->cluster_version = a->cmd->cluster_version.version;
+    return 0;
+}
+
 static int run(struct apply *a, struct result *result)
 {
+    int rc = apply_gate(a, &result->status);
+
+    if (rc < 0 || result->status != STATUS_OK)
+        return rc;
     switch ((enum command_kind)a->cmd->kind) {
     case COMMAND_NOOP:
         return 0;
@@ -469,6 +520,8 @@ static int run(struct apply *a, struct result *result)
     case COMMAND_FILE_UNLINK:
     case COMMAND_FILE_RMDIR:
     case COMMAND_FILE_SETATTR:
+    case COMMAND_FILE_SETXATTR:
+    case COMMAND_FILE_REMOVEXATTR:
         return apply_file(a, result);
     case COMMAND_FILE_RENAME:
         return apply_rename(a, result);
@@ -478,16 +531,17 @@ static int run(struct apply *a, struct result *result)
     case COMMAND_LEASE_REVOKE:
     case COMMAND_LEASE_EXPIRE:
     case COMMAND_LEASE_CHECKPOINT:
+        return apply_lease(a, result);
     case COMMAND_ALARM:
+        return apply_alarm(a, result);
     case COMMAND_QUOTA_SET:
+        return apply_quota_set(a);
     case COMMAND_CLUSTER_VERSION:
-    case COMMAND_FILE_SETXATTR:
-    case COMMAND_FILE_REMOVEXATTR:
+        return run_cluster_version(a);
     case COMMAND_FILE_LOCK:
     case COMMAND_FILE_UNLOCK:
     case COMMAND_FILE_LOCK_CANCEL:
-        result->status = STATUS_UNIMPLEMENTED;
-        return 0;
+        return apply_lock(a, result);
     }
     return -EPROTONOSUPPORT; /* a later version's: this node must not go on without it */
 }
@@ -524,12 +578,14 @@ int store_apply(struct store_batch *b, uint64_t index, uint64_t term, uint32_t p
         return 0;
     }
     rc = run(&a, &result);
+    if (rc == 0 && a.next.sub > 0) {
+        state->revision = a.next.main;
+        rc = usage_sample(a.snap);
+    }
     if (rc < 0) {
         b->status = rc == -ENOENT ? -EUCLEAN : rc; /* a row that another one promised is missing */
         return b->status;
     }
-    if (a.next.sub > 0)
-        state->revision = a.next.main;
     state->part_index = index;
     state->part_next = (uint64_t)position + 1;
     if (result.status != STATUS_OK) /* nothing but the status is meant */

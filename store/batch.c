@@ -30,7 +30,7 @@ int store_batch_begin(struct store *s, struct store_batch **ret_batch)
     rc = err_from_mdb(mdb_txn_begin(s->env, NULL, 0, &b->snap.txn));
     if (rc == 0) {
         s->in_batch = true;
-        rc = state_load(b->snap.txn, s->main, &b->snap.state);
+        rc = state_load(b->snap.txn, s->main, &b->snap.state, NULL);
     }
     if (rc == 0)
         rc = session_load(b);

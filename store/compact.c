@@ -2,7 +2,7 @@
  *   - each row in (old C, C] removes its predecessor,
  *   - each tombstone in [old C, C) removes itself, and the row of `gone` that tells of it. One at exactly C stays until
  *     the next compaction: a watch from C may still ask for it. The same for other rows that leave nothing
- *     behind (a directory's delete, a rename's header).
+ *     behind (a directory's delete, a rename's header, a lock's grant).
  * Reads never follow a link onto a removed row (eventlog_find), and apply takes a tombstone below C for absent whether it
  * has been removed or not. So nodes may be at different places of the removal and give the same answers.
  *
@@ -15,14 +15,17 @@
 
 #include "store/batch.h"
 #include "store/eventlog.h"
+#include "store/usage.h"
 
-void compact_begin(struct state *state, int64_t revision)
+int compact_begin(struct snap *p, int64_t revision)
 {
+    struct state *state = &p->state;
     const struct rev last = {state->compacted, 0}; /* what stayed because it stood at the last one */
 
     if (rev_cmp(state->removal, last) > 0)
         state->removal = last;
     state->compacted = revision;
+    return usage_compact(p, revision);
 }
 
 static bool refers_to_other(const struct log_row *row)
@@ -66,7 +69,8 @@ static int remove_gone(struct snap *p, struct rev rev, struct slice key)
 static int compact_row(struct snap *p, const struct log_row *row)
 {
     const enum event_kind kind = row->event.kind;
-    const bool leaves_nothing = kind == EVENT_DELETE || kind == EVENT_DIR_DELETE || kind == EVENT_RENAME;
+    const bool leaves_nothing = kind == EVENT_DELETE || kind == EVENT_DIR_DELETE || kind == EVENT_RENAME ||
+                                kind == EVENT_LOCK;
     int rc = 0;
 
     if (row->event.prev.main != 0)

@@ -7,6 +7,6 @@
 #include "store/env.h"
 
 /* From now on revisions below `revision` cannot be read, and their rows are removed. */
-void compact_begin(struct state *state, int64_t revision);
+int compact_begin(struct snap *p, int64_t revision);
 
 #endif

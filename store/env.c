@@ -7,6 +7,7 @@
 
 #include "store/checkpoint_file.h"
 #include "store/current.h"
+#include "store/usage.h"
 
 #define FIRST_INODE 2 /* 1 is the root's */
 
@@ -82,6 +83,23 @@ static int open_tables(struct store *s, MDB_txn *txn, unsigned flags)
     return rc;
 }
 
+/* The tables that version 0.1 did not have. -ENOENT: this environment has not got all of them. */
+static int open_later_tables(struct store *s, MDB_txn *txn, unsigned flags)
+{
+    const struct {
+        const char *name;
+        MDB_dbi *dbi;
+    } tables[] = {
+        {"leases", &s->leases}, {"lease_keys", &s->lease_keys}, {"xattrs", &s->xattrs},
+        {"locks", &s->locks},   {"usage", &s->usage},
+    };
+    int rc = 0;
+
+    for (size_t i = 0; rc == 0 && i < sizeof(tables) / sizeof(tables[0]); i++)
+        rc = err_from_mdb(mdb_dbi_open(txn, tables[i].name, flags, tables[i].dbi));
+    return rc;
+}
+
 /* The row "format" never changes: format version, environment id, cluster id, epoch. */
 static int format_create(struct store *s, MDB_txn *txn, uint64_t cluster_id)
 {
@@ -129,6 +147,8 @@ static int tables_create(struct store *s, uint64_t cluster_id)
         return rc;
     rc = open_tables(s, txn, MDB_CREATE);
     if (rc == 0)
+        rc = open_later_tables(s, txn, MDB_CREATE);
+    if (rc == 0)
         rc = format_create(s, txn, cluster_id);
     if (rc == 0)
         rc = state_save(txn, s->main, &fresh);
@@ -140,9 +160,33 @@ static int tables_create(struct store *s, uint64_t cluster_id)
     return rc == 0 ? err_from_mdb(mdb_env_sync(s->env, 1)) : rc;
 }
 
+/* Gives an environment of version 0.1 what it lacks, in one transaction. */
+static int tables_upgrade(struct store *s)
+{
+    struct snap snap = {.store = s};
+    bool counted;
+    int rc = err_from_mdb(mdb_txn_begin(s->env, NULL, 0, &snap.txn));
+
+    if (rc < 0)
+        return rc;
+    rc = open_later_tables(s, snap.txn, MDB_CREATE);
+    if (rc == 0)
+        rc = state_load(snap.txn, s->main, &snap.state, &counted);
+    if (rc == 0 && !counted)
+        rc = usage_count(&snap);
+    if (rc == 0)
+        rc = state_save(snap.txn, s->main, &snap.state);
+    if (rc < 0) {
+        mdb_txn_abort(snap.txn);
+        return rc;
+    }
+    return err_from_mdb(mdb_txn_commit(snap.txn));
+}
+
 static int tables_open(struct store *s, uint64_t cluster_id)
 {
     struct state state;
+    bool complete = true, counted = true;
     MDB_txn *txn;
     int rc = err_from_mdb(mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn));
 
@@ -154,12 +198,20 @@ static int tables_open(struct store *s, uint64_t cluster_id)
     if (rc == 0)
         rc = format_check(s, txn, cluster_id);
     if (rc == 0)
-        rc = state_load(txn, s->main, &state);
+        rc = state_load(txn, s->main, &state, &counted);
+    if (rc == 0) {
+        rc = open_later_tables(s, txn, 0);
+        complete = rc == 0;
+        rc = rc == -ENOENT ? 0 : rc;
+    }
     if (rc < 0) {
         mdb_txn_abort(txn);
         return rc;
     }
-    return err_from_mdb(mdb_txn_commit(txn)); /* keeps the table handles */
+    rc = err_from_mdb(mdb_txn_commit(txn)); /* keeps the table handles */
+    if (rc == 0 && (!complete || !counted) && (s->flags & STORE_WRITER) != 0)
+        rc = tables_upgrade(s);
+    return rc;
 }
 
 /* A new, empty environment of that epoch, and only then its name. */

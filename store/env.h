@@ -25,6 +25,15 @@
 /* The one translator of LMDB's errors. MDB_NOTFOUND is -ENOENT, a full map -ENOSPC, damage -EUCLEAN. */
 int err_from_mdb(int mdb_rc);
 
+/* What the quota is compared with; usage.c says how it counts. */
+struct usage {
+    uint64_t row_bytes;  /* of the tables of what is there now */
+    uint64_t live_bytes; /* of the rows of the log that live keys need */
+    uint64_t log_bytes;  /* of all rows that ever were in the log */
+    uint64_t base_log_bytes, base_live_bytes; /* the same two at the place up to which compaction is counted */
+    uint64_t sampled_log_bytes;               /* log_bytes at the last sample */
+};
+
 /* What changes with every batch: one row, in the data's own transaction. */
 struct state {
     uint64_t applied_index, applied_term; /* whole entries */
@@ -33,6 +42,13 @@ struct state {
     struct rev removal;       /* rows before this one have been through compaction up to `compacted` */
     uint64_t next_inode, next_layer, session_uses;
     uint64_t membership_index;
+    struct usage usage;
+    uint64_t quota_bytes;     /* 0: none */
+    uint64_t lock_serial;     /* numbers locks, waiters and grants (tokens) */
+    uint64_t lock_count;      /* rows of locks and waiters */
+    uint64_t cluster_version; /* 0: never set */
+    uint64_t xattr_count;     /* of all nodes */
+    uint64_t alarms;          /* 1 << type of each type that is active on any member */
 };
 
 struct session_use {
@@ -49,6 +65,7 @@ struct store {
     uint64_t epoch, cluster_id, env_id;
     /* tables; meta rows stand in the environment's main database */
     MDB_dbi main, keys, gone, dirs, layers, log, sessions;
+    MDB_dbi leases, lease_keys, xattrs, locks, usage; /* 0: a reader of an environment that has none of them yet */
     /* writer only */
     bool failed;           /* a commit failed: what is on disk is unknown */
     bool in_batch;
@@ -77,7 +94,8 @@ int snap_log_cursor(struct snap *p, MDB_cursor **ret_cursor);
 /* Bytes as they may be handed out: themselves, or a copy in arena while writing. */
 int snap_keep(const struct snap *p, struct slice s, struct arena *arena, struct slice *ret_kept);
 
-int state_load(MDB_txn *txn, MDB_dbi main_dbi, struct state *ret_state);
+/* *ret_counted (or NULL): false: the row is of a version that did not count usage. */
+int state_load(MDB_txn *txn, MDB_dbi main_dbi, struct state *ret_state, bool *ret_counted);
 int state_save(MDB_txn *txn, MDB_dbi main_dbi, const struct state *state);
 
 /* The row "begun": how the environment began, if not empty. */

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include "store/apply.h"
+#include "store/xattr.h"
 
 #define ATTR_CHANGEABLE (ATTR_MODE | ATTR_UID | ATTR_GID | ATTR_MTIME)
 #define PERMISSION_BITS 07777u
@@ -391,20 +392,51 @@ static int setattr_key(struct apply *a, const struct target *t, struct result *r
     return rc == 0 ? put_file(a, op->path, &t->key, &change, result) : rc;
 }
 
-static int file_setattr(struct apply *a, struct result *result)
+int apply_find_node(struct apply *a, struct target *ret_target, bool *ret_as_dir, uint16_t *ret_status)
 {
     const struct file_op *op = &a->cmd->file;
-    struct target t;
-    int rc = view_load(a->snap, op->path, &t);
+    struct target *t = ret_target;
+    int rc = view_load(a->snap, op->path, t);
 
     if (rc < 0)
         return rc;
-    if (t.is_dir && (op->ino == 0 || op->ino == t.dir_ino))
-        return setattr_dir(a, &t, result);
-    if (t.has_key && (op->ino == 0 || op->ino == t.key_ino))
-        return setattr_key(a, &t, result);
-    result->status = t.has_key || t.is_dir ? STATUS_STALE : STATUS_NO_ENTRY;
+    *ret_as_dir = t->is_dir && (op->ino == 0 || op->ino == t->dir_ino);
+    if (!*ret_as_dir && !(t->has_key && (op->ino == 0 || op->ino == t->key_ino)))
+        *ret_status = t->has_key || t->is_dir ? STATUS_STALE : STATUS_NO_ENTRY;
     return 0;
+}
+
+static int file_setattr(struct apply *a, struct result *result)
+{
+    struct target t;
+    bool as_dir;
+    int rc = apply_find_node(a, &t, &as_dir, &result->status);
+
+    if (rc < 0 || result->status != STATUS_OK)
+        return rc;
+    return as_dir ? setattr_dir(a, &t, result) : setattr_key(a, &t, result);
+}
+
+int apply_touch_node(struct apply *a, const struct target *t, bool as_dir, struct result *result)
+{
+    static const struct attrs none;
+    struct change change = {.kind = EVENT_ATTR, .lease = t->key.lease};
+    struct attrs attrs;
+    int rc;
+
+    if (!as_dir) {
+        change.attrs = merge_attrs(&t->key, &none, S_IFREG);
+        rc = apply_keep_value(a, &t->key, &change);
+        return rc == 0 ? put_file(a, t->path, &t->key, &change, result) : rc;
+    }
+    attrs = merge_attrs(&t->dir, &none, S_IFDIR);
+    if (!t->has_dir) {
+        attrs.mtime_ns = a->cmd->time_ns;
+        attrs.has |= ATTR_INO;
+        attrs.ino = t->dir_ino;
+    }
+    answer(result, t->dir_ino, 0);
+    return apply_dir_put(a, view_normal(t->path), t->has_dir ? &t->dir : NULL, &attrs, 0);
 }
 
 int apply_file(struct apply *a, struct result *ret_result)
@@ -414,7 +446,7 @@ int apply_file(struct apply *a, struct result *ret_result)
     ret_result->status = check_path(op->path);
     if (ret_result->status == STATUS_OK && op->value.len > FILE_MAX_BYTES)
         ret_result->status = STATUS_TOO_LARGE;
-    if (ret_result->status == STATUS_OK && op->path.len == 0 && a->cmd->kind != COMMAND_FILE_SETATTR)
+    if (ret_result->status == STATUS_OK && op->path.len == 0 && a->cmd->kind < COMMAND_FILE_SETATTR)
         ret_result->status = a->cmd->kind == COMMAND_FILE_MKDIR ? STATUS_EXISTS : STATUS_INVALID_REQUEST;
     if (ret_result->status != STATUS_OK)
         return 0;
@@ -433,6 +465,9 @@ int apply_file(struct apply *a, struct result *ret_result)
         return file_rmdir(a, ret_result);
     case COMMAND_FILE_SETATTR:
         return file_setattr(a, ret_result);
+    case COMMAND_FILE_SETXATTR:
+    case COMMAND_FILE_REMOVEXATTR:
+        return apply_xattr(a, ret_result);
     default:
         return -EINVAL;
     }

@@ -34,10 +34,68 @@ int meta_row_put(MDB_txn *txn, MDB_dbi main_dbi, const char *name, struct slice 
 }
 
 /* Fixed places, so that a batch rewrites the row where it stands. Later fields go to the end. */
-#define STATE_BYTES (12 * 8)
+#define STATE_FIRST_WORDS 12 /* of version 0.1 */
+#define STATE_WORDS 24
 
-int state_load(MDB_txn *txn, MDB_dbi main_dbi, struct state *ret_state)
+static void state_words(const struct state *s, uint64_t words[STATE_WORDS])
 {
+    const uint64_t fields[STATE_WORDS] = {
+        s->applied_index,
+        s->applied_term,
+        s->part_index,
+        s->part_next,
+        (uint64_t)s->revision,
+        (uint64_t)s->compacted,
+        (uint64_t)s->removal.main,
+        (uint64_t)s->removal.sub,
+        s->next_inode,
+        s->next_layer,
+        s->session_uses,
+        s->membership_index,
+        s->usage.row_bytes,
+        s->usage.live_bytes,
+        s->usage.log_bytes,
+        s->usage.base_log_bytes,
+        s->usage.base_live_bytes,
+        s->usage.sampled_log_bytes,
+        s->quota_bytes,
+        s->lock_serial,
+        s->lock_count,
+        s->cluster_version,
+        s->alarms,
+        s->xattr_count,
+    };
+
+    memcpy(words, fields, sizeof(fields));
+}
+
+static void state_from_words(const uint64_t words[STATE_WORDS], struct state *s)
+{
+    *s = (struct state){
+        .applied_index = words[0],
+        .applied_term = words[1],
+        .part_index = words[2],
+        .part_next = words[3],
+        .revision = (int64_t)words[4],
+        .compacted = (int64_t)words[5],
+        .removal = {(int64_t)words[6], (int64_t)words[7]},
+        .next_inode = words[8],
+        .next_layer = words[9],
+        .session_uses = words[10],
+        .membership_index = words[11],
+        .usage = {words[12], words[13], words[14], words[15], words[16], words[17]},
+        .quota_bytes = words[18],
+        .lock_serial = words[19],
+        .lock_count = words[20],
+        .cluster_version = words[21],
+        .alarms = words[22],
+        .xattr_count = words[23],
+    };
+}
+
+int state_load(MDB_txn *txn, MDB_dbi main_dbi, struct state *ret_state, bool *ret_counted)
+{
+    uint64_t words[STATE_WORDS] = {0};
     struct slice body;
     struct reader r;
     struct state s;
@@ -46,45 +104,25 @@ int state_load(MDB_txn *txn, MDB_dbi main_dbi, struct state *ret_state)
     if (rc < 0)
         return rc == -ENOENT ? -EUCLEAN : rc;
     r = reader_make(body);
-    s.applied_index = reader_u64(&r);
-    s.applied_term = reader_u64(&r);
-    s.part_index = reader_u64(&r);
-    s.part_next = reader_u64(&r);
-    s.revision = (int64_t)reader_u64(&r);
-    s.compacted = (int64_t)reader_u64(&r);
-    s.removal.main = (int64_t)reader_u64(&r);
-    s.removal.sub = (int64_t)reader_u64(&r);
-    s.next_inode = reader_u64(&r);
-    s.next_layer = reader_u64(&r);
-    s.session_uses = reader_u64(&r);
-    s.membership_index = reader_u64(&r);
+    for (size_t i = 0; i < STATE_WORDS && (i < STATE_FIRST_WORDS || !reader_at_end(&r)); i++)
+        words[i] = reader_u64(&r);
+    state_from_words(words, &s);
     if (reader_status(&r) < 0 || s.revision < 1 || s.compacted < 0 || s.compacted > s.revision)
         return -EUCLEAN;
+    if (ret_counted != NULL)
+        *ret_counted = body.len >= STATE_WORDS * sizeof(uint64_t);
     *ret_state = s;
     return 0;
 }
 
 int state_save(MDB_txn *txn, MDB_dbi main_dbi, const struct state *state)
 {
-    const uint64_t fields[] = {
-        state->applied_index,
-        state->applied_term,
-        state->part_index,
-        state->part_next,
-        (uint64_t)state->revision,
-        (uint64_t)state->compacted,
-        (uint64_t)state->removal.main,
-        (uint64_t)state->removal.sub,
-        state->next_inode,
-        state->next_layer,
-        state->session_uses,
-        state->membership_index,
-    };
-    uint8_t body[STATE_BYTES];
+    uint64_t words[STATE_WORDS];
+    uint8_t body[sizeof(words)];
 
-    _Static_assert(sizeof(fields) == STATE_BYTES, "one word a field");
-    for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++)
-        put_le64(body + i * 8, fields[i]);
+    state_words(state, words);
+    for (size_t i = 0; i < STATE_WORDS; i++)
+        put_le64(body + i * sizeof(words[0]), words[i]);
     return meta_row_put(txn, main_dbi, "state", slice_make(body, sizeof(body)));
 }
 

@@ -331,9 +331,18 @@ int range_run(struct snap *p, const struct op_range *op, int64_t current, struct
     return 0;
 }
 
+/* As in etcd nothing is served from a cluster whose members were found to differ. */
+static uint16_t check_alarms(const struct snap *p)
+{
+    return (p->state.alarms & 1ull << ALARM_CORRUPT) != 0 ? STATUS_CORRUPT : STATUS_OK;
+}
+
 int store_range(struct store_read *r, const struct op_range *op, struct arena *arena, size_t max_bytes,
                 struct range_result *ret_result, uint16_t *ret_status)
 {
+    *ret_status = check_alarms(&r->snap);
+    if (*ret_status != STATUS_OK)
+        return 0;
     return range_run(&r->snap, op, r->snap.state.revision, arena, max_bytes, ret_result, ret_status);
 }
 
@@ -373,8 +382,11 @@ int store_range_each(struct store_read *r, const struct op_range *op, store_kv_f
     const struct interval interval = {op->key, op->range_end};
     struct each e = {.snap = &r->snap, .op = op, .emit = emit, .ctx = ctx};
     int64_t current = r->snap.state.revision, scanned;
-    uint16_t status = op->key.len == 0 ? STATUS_EMPTY_KEY : range_check_revision(&r->snap, op->revision, current);
+    uint16_t status = check_alarms(&r->snap);
     int rc;
+
+    if (status == STATUS_OK)
+        status = op->key.len == 0 ? STATUS_EMPTY_KEY : range_check_revision(&r->snap, op->revision, current);
 
     if (status != STATUS_OK) {
         *ret_status = status;

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "store/env.h"
+#include "store/usage.h"
 
 int store_read_begin(struct store *s, struct store_read **ret_read)
 {
@@ -13,7 +14,7 @@ int store_read_begin(struct store *s, struct store_read **ret_read)
     r->snap.store = s;
     rc = err_from_mdb(mdb_txn_begin(s->env, NULL, MDB_RDONLY, &r->snap.txn));
     if (rc == 0)
-        rc = state_load(r->snap.txn, s->main, &r->snap.state);
+        rc = state_load(r->snap.txn, s->main, &r->snap.state, NULL);
     if (rc < 0) {
         store_read_end(r);
         return rc;
@@ -43,7 +44,7 @@ int store_read_renew(struct store_read *r)
     if (rc == 0 && r->snap.log_cursor != NULL)
         rc = err_from_mdb(mdb_cursor_renew(r->snap.txn, r->snap.log_cursor));
     if (rc == 0)
-        rc = state_load(r->snap.txn, r->snap.store->main, &state);
+        rc = state_load(r->snap.txn, r->snap.store->main, &state, NULL);
     if (rc == 0)
         r->snap.state = state;
     return rc;
@@ -72,7 +73,8 @@ static int add_pages(MDB_txn *txn, MDB_dbi dbi, uint64_t *pages)
 int store_read_meta(struct store_read *r, struct store_meta *ret_meta)
 {
     const struct store *s = r->snap.store;
-    const MDB_dbi tables[] = {s->main, s->keys, s->gone, s->dirs, s->layers, s->log, s->sessions};
+    const MDB_dbi tables[] = {s->main, s->keys,   s->gone,       s->dirs,   s->layers, s->log,
+                              s->sessions, s->leases, s->lease_keys, s->xattrs, s->locks,  s->usage};
     const struct state *state = &r->snap.state;
     struct store_meta meta = {
         .cluster_id = s->cluster_id,
@@ -82,6 +84,10 @@ int store_read_meta(struct store_read *r, struct store_meta *ret_meta)
         .revision = state->revision,
         .compacted = state->compacted,
         .membership_index = state->membership_index,
+        .quota_bytes = state->quota_bytes,
+        .logical_bytes = usage_bytes(&state->usage),
+        .cluster_version = (uint32_t)state->cluster_version,
+        .removal = state->removal,
     };
     uint64_t pages = 2; /* LMDB's own two */
     MDB_envinfo info;
@@ -91,7 +97,7 @@ int store_read_meta(struct store_read *r, struct store_meta *ret_meta)
     if (rc == 0)
         rc = err_from_mdb(mdb_env_stat(s->env, &stat));
     for (size_t i = 0; rc == 0 && i < sizeof(tables) / sizeof(tables[0]); i++)
-        rc = add_pages(r->snap.txn, tables[i], &pages);
+        rc = tables[i] != 0 ? add_pages(r->snap.txn, tables[i], &pages) : 0;
     if (rc == 0) {
         rc = meta_row_get(r->snap.txn, s->main, "membership", &meta.membership);
         rc = rc == -ENOENT ? 0 : rc;

@@ -415,6 +415,7 @@ static int write_rows(struct rename *r, struct result *result)
     struct slice from = r->from.at.path, to = r->to.at.path;
     int rc = apply_rename_header(r->a, from, to, exchange ? EVENT_EXCHANGE : 0);
 
+    r->a->exchanges = exchange;
     if (rc == 0)
         rc = put_dirs(r, &r->from, to, &r->to);
     if (rc == 0)

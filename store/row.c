@@ -248,6 +248,43 @@ int gone_row_decode(struct slice row, struct chain *ret_chain)
 
 /* ---- the log ---- */
 
+/* The extension is a list of fields, each a number and a text; unknown ones are skipped. */
+enum extension { EXTENSION_LOCK = 1 };
+
+#define EXTENSION_LOCK_BYTES 32
+
+static void put_extension(struct bytes *out, const struct event *e)
+{
+    bytes_varint(out, 2 + EXTENSION_LOCK_BYTES);
+    bytes_varint(out, EXTENSION_LOCK);
+    bytes_varint(out, EXTENSION_LOCK_BYTES);
+    bytes_u64(out, e->lock.ino);
+    bytes_u64(out, e->lock.owner);
+    bytes_u64(out, e->lock.request);
+    bytes_u64(out, e->lock.token);
+}
+
+static void get_extension(struct reader *outer, struct event *e)
+{
+    struct reader r = reader_make(reader_varint_slice(outer));
+
+    while (reader_left(&r) > 0) {
+        uint64_t number = reader_varint(&r);
+        struct reader field = reader_make(reader_varint_slice(&r));
+
+        if (number == EXTENSION_LOCK) {
+            e->lock.ino = reader_u64(&field);
+            e->lock.owner = reader_u64(&field);
+            e->lock.request = reader_u64(&field);
+            e->lock.token = reader_u64(&field);
+        }
+        if (reader_status(&r) < 0 || reader_status(&field) < 0) {
+            reader_fail(outer);
+            return;
+        }
+    }
+}
+
 void log_row_encode(const struct log_row *row, struct bytes *out)
 {
     const struct event *e = &row->event;
@@ -255,7 +292,8 @@ void log_row_encode(const struct log_row *row, struct bytes *out)
     uint64_t present = (e->prev.main != 0 ? HAS_PREV : 0) | (e->create.main != 0 ? HAS_CREATE : 0) |
                        (e->lease != 0 ? HAS_LEASE : 0) | (e->session != 0 ? HAS_SESSION : 0) |
                        (e->origin != 0 ? HAS_ORIGIN : 0) | (e->attrs.has != 0 ? HAS_ATTRS : 0) |
-                       (row->n_skip != 0 ? HAS_SKIP : 0) | (has_ref ? HAS_VALUE_REF : 0);
+                       (row->n_skip != 0 ? HAS_SKIP : 0) | (has_ref ? HAS_VALUE_REF : 0) |
+                       (e->kind == EVENT_LOCK ? HAS_EXTENSION : 0);
 
     bytes_u8(out, ROW_FORMAT);
     bytes_u8(out, (uint8_t)e->kind);
@@ -281,6 +319,8 @@ void log_row_encode(const struct log_row *row, struct bytes *out)
         put_skips(out, e->rev, row->skip, row->n_skip);
     if ((present & HAS_VALUE_REF) != 0)
         put_rev(out, e->rev, row->value_rev);
+    if ((present & HAS_EXTENSION) != 0)
+        put_extension(out, e);
     bytes_varint(out, e->key.len);
     bytes_varint(out, e->value_len);
     bytes_append(out, e->key);
@@ -335,11 +375,11 @@ int log_row_decode(struct slice piece, struct rev rev, struct log_row *ret_row)
         e->attrs = get_attrs(&r);
     get_links(&r, present, &row);
     if ((present & HAS_EXTENSION) != 0)
-        reader_varint_slice(&r);
+        get_extension(&r, e);
     key_len = reader_varint(&r);
     e->value_len = reader_varint(&r);
     if (reader_status(&r) < 0 || key_len > KEY_MAX_BYTES || e->value_len > INT32_MAX || e->kind < EVENT_PUT ||
-        e->kind > EVENT_ATTR)
+        e->kind > EVENT_LOCK)
         return -EUCLEAN;
     row.key_len = key_len;
     row.key_offset = (size_t)(r.p - piece.data);

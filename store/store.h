@@ -135,7 +135,7 @@ int store_members(struct store_read *r, struct arena *arena, struct member_info 
 
 int store_member_removed(struct store_read *r, uint64_t id, bool *ret_removed);
 
-/* etcd's Range, all options. *ret_status: OK, COMPACTED, FUTURE_REVISION, INVALID_SORT. The kvs stand in
+/* etcd's Range, all options. *ret_status: OK, COMPACTED, FUTURE_REVISION, INVALID_SORT, CORRUPT (that alarm). The kvs stand in
  * arena; their bytes there or in the map. max_bytes bounds what arena may grow by (0: no bound);
  * past it status is TOO_LARGE. */
 int store_range(struct store_read *r, const struct op_range *op, struct arena *arena, size_t max_bytes,

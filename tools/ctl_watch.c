@@ -78,7 +78,7 @@ static const char *kind_name(enum event_kind kind)
 {
     static const char *const names[] = {
         [EVENT_PUT] = "put",        [EVENT_DELETE] = "delete", [EVENT_DIR_PUT] = "dir-put", [EVENT_DIR_DELETE] = "dir-delete",
-        [EVENT_RENAME] = "rename",  [EVENT_ATTR] = "attr",
+        [EVENT_RENAME] = "rename",  [EVENT_ATTR] = "attr", [EVENT_LOCK] = "lock",
     };
 
     return (unsigned)kind < sizeof(names) / sizeof(names[0]) && names[kind] != NULL ? names[kind] : "unknown";

@@ -85,6 +85,31 @@ static struct slice repeat(struct fixture *f, char c, size_t n)
     return slice_make(p, n);
 }
 
+/* What version 0.2 added. */
+static void run_later_commands(struct fixture *f)
+{
+    struct lock_op lock = {.ino = 5, .session = 6, .owner = 7, .request = 8, .kind = LOCK_POSIX, .type = LOCK_EXCLUSIVE,
+                           .start = 1, .end = UINT64_MAX, .pid = 9, .lease = 77};
+    struct lease_checkpoint point = {77, 30};
+
+    fixture_apply(f, (struct command){.kind = COMMAND_LEASE_GRANT, .lease = {.id = 77, .ttl_s = 60}});
+    fixture_apply(f, (struct command){.kind = COMMAND_LEASE_CHECKPOINT, .checkpoint = {&point, 1}});
+    fixture_apply(f, (struct command){.kind = COMMAND_PUT, .put = {.key = S("l"), .lease = 77}}); /* 77 */
+    fixture_apply(f, (struct command){.kind = COMMAND_FILE_SETXATTR,                              /* 78 */
+                                      .file = {.path = S("/g"), .path2 = S("user.x"), .value = repeat(f, 'X', 1400)}});
+    fixture_apply(f, (struct command){.kind = COMMAND_FILE_LOCK, .lock = lock});
+    lock.wait = true;
+    for (int i = 0; i < 2; i++) {
+        lock.owner++;
+        lock.request++;
+        fixture_apply(f, (struct command){.kind = COMMAND_FILE_LOCK, .lock = lock});
+    }
+    lock.owner = 7;
+    fixture_apply(f, (struct command){.kind = COMMAND_FILE_UNLOCK, .lock = lock}); /* 79 */
+    fixture_apply(f, (struct command){.kind = COMMAND_ALARM, .alarm = {ALARM_ACTIVATE, ALARM_NOSPACE, 3}});
+    fixture_apply(f, (struct command){.kind = COMMAND_QUOTA_SET, .quota.bytes = 1 << 30});
+}
+
 static void run_commands(struct fixture *f)
 {
     const struct attrs attrs = {.has = ATTR_MODE | ATTR_UID | ATTR_GID, .mode = 0644, .uid = 1, .gid = 2};
@@ -107,6 +132,7 @@ static void run_commands(struct fixture *f)
         fixture_put(f, "s", "");
     fixture_apply(f, (struct command){.kind = COMMAND_FILE_RMDIR, .file = {.path = S("/d")}}); /* 75 */
     fixture_put(f, "s", "");                                                                  /* 76 */
+    run_later_commands(f);
     fixture_apply(f, (struct command){.kind = COMMAND_MEMBER_PUBLISH, .member = {.id = 3, .name = S("n1")}});
     assert_int_equal(0, store_batch_begin(f->store, &b));
     assert_int_equal(0, store_session_save(b, 9, 1, STATUS_OK, 2, S("body")));
@@ -125,6 +151,11 @@ static void dump_all(struct fixture *f, struct bytes *out)
     dump_table(out, txn, s->gone, "gone", 0, 0);
     dump_table(out, txn, s->log, "log", 11, 73);
     dump_table(out, txn, s->sessions, "sessions", 0, 0);
+    dump_table(out, txn, s->leases, "leases", 0, 0);
+    dump_table(out, txn, s->lease_keys, "lease_keys", 0, 0);
+    dump_table(out, txn, s->xattrs, "xattrs", 0, 0);
+    dump_table(out, txn, s->locks, "locks", 0, 0);
+    dump_meta(out, txn, s->main, "alarms");
     dump_meta(out, txn, s->main, "state");
     dump_meta(out, txn, s->main, "member/0000000000000003");
     dump_meta(out, txn, s->main, "membership");
