@@ -81,6 +81,9 @@ enum grpc_code {
     X(BAD_MEMBER_URLS,            53, EINVAL,        GRPC_INVALID_ARGUMENT,    "etcdserver: given member URLs are invalid") \
     X(NOT_SUPPORTED_FOR_LEARNER,  54, ENOSYS,        GRPC_FAILED_PRECONDITION, "etcdserver: rpc not supported for learner") \
     X(CLUSTER_ID_MISMATCH,        55, EINVAL,        GRPC_FAILED_PRECONDITION, "etcdserver: cluster ID mismatch") \
+    /* a node's own files */                                                                                \
+    X(CHECKPOINT_FAILED,          56, EIO,           GRPC_INTERNAL,            "quorumfs: the checkpoint failed, the node's log says why") \
+    X(DISK_FULL,                  57, ENOSPC,        GRPC_RESOURCE_EXHAUSTED,  "quorumfs: the node's disk has no room for it") \
     /* file commands, as POSIX has them */                                                                  \
     X(EXISTS,                     64, EEXIST,        GRPC_ALREADY_EXISTS,      "quorumfs: file exists")           \
     X(NO_ENTRY,                   65, ENOENT,        GRPC_NOT_FOUND,           "quorumfs: no such file or directory") \

@@ -47,25 +47,28 @@ struct apply_job {
     char text[256];
 };
 
-int apply_init(struct node *n)
+static struct apply_job *job_new(struct node *n)
 {
     struct apply_job *job = calloc(1, sizeof *job);
 
     if (job == NULL)
-        return -ENOMEM;
+        return NULL;
     job->node = n;
     bytes_init(&job->payloads);
     bytes_init(&job->bodies);
     arena_init(&job->entry_arena);
     arena_init(&job->command_arena);
-    n->job = job;
-    return 0;
+    return job;
 }
 
-void apply_fini(struct node *n)
+int apply_init(struct node *n)
 {
-    struct apply_job *job = n->job;
+    n->job = job_new(n);
+    return n->job != NULL ? 0 : -ENOMEM;
+}
 
+void apply_job_free(struct apply_job *job)
+{
     if (job == NULL)
         return;
     bytes_fini(&job->payloads);
@@ -75,6 +78,11 @@ void apply_fini(struct node *n)
     free(job->answers);
     free(job->lease_events);
     free(job);
+}
+
+void apply_fini(struct node *n)
+{
+    apply_job_free(n->job);
     n->job = NULL;
 }
 
@@ -265,9 +273,8 @@ static int apply_entry(struct apply_job *job, struct store_batch *b, const struc
     return rc;
 }
 
-static void job_run(struct work *w)
+static void run_entries(struct apply_job *job)
 {
-    struct apply_job *job = LIST_ITEM(w, struct apply_job, work);
     struct store_batch *b;
     int rc = store_batch_begin(job->store, &b);
 
@@ -282,6 +289,18 @@ static void job_run(struct work *w)
     if (rc < 0 && job->text[0] == '\0')
         job_fail(job, rc, job->entries[0].index, "the store's transaction");
     job->error = rc;
+}
+
+static void job_run(struct work *w)
+{
+    run_entries(LIST_ITEM(w, struct apply_job, work));
+}
+
+int apply_other_run(struct apply_job *job)
+{
+    if (job->n_entries > 0)
+        run_entries(job);
+    return job->error;
 }
 
 /* ---- on the loop ---- */
@@ -322,6 +341,7 @@ static void job_finish(struct node *n)
         return;
     }
     node_disk_room(n, DISK_FULL_FOR_STORE);
+    checkpoints_applied(n, job->n_entries, job->payloads.len);
     n->applied_index = last->index;
     n->applied_term = last->term;
     if (news)
@@ -348,14 +368,8 @@ static void job_done(struct work *w)
     node_advance(n);
 }
 
-/* Copies what may be applied; only what this node's own log holds durably, so that the store is never ahead of it. */
-static int fill(struct node *n, struct apply_job *job)
+static int fill(struct node *n, struct apply_job *job, uint64_t index, uint64_t until)
 {
-    uint64_t until = core_commit(n->core);
-    uint64_t index = n->applied_index + 1;
-
-    if (log_synced_index(n->log) < until)
-        until = log_synced_index(n->log);
     job->n_entries = job->n_answers = job->n_lease_events = 0;
     job->revision = 0;
     job->members_changed = false;
@@ -382,16 +396,40 @@ static int fill(struct node *n, struct apply_job *job)
     return bytes_status(&job->payloads);
 }
 
+int apply_other_new(struct node *n, struct apply_job **ret_job)
+{
+    *ret_job = job_new(n);
+    return *ret_job != NULL ? 0 : -ENOMEM;
+}
+
+int apply_other_fill(struct node *n, struct apply_job *job, struct store *to, uint64_t from, uint64_t *ret_last)
+{
+    int rc = fill(n, job, from + 1, n->applied_index);
+
+    job->store = to;
+    job->member_id = 0; /* no command's origin */
+    if (rc == 0)
+        *ret_last = from + job->n_entries;
+    return rc;
+}
+
+/* Only what this node's own log holds durably, so that the store is never ahead of it. */
+static uint64_t applicable(const struct node *n)
+{
+    uint64_t commit = core_commit(n->core), synced = log_synced_index(n->log);
+
+    return commit < synced ? commit : synced;
+}
+
 bool apply_pump(struct node *n)
 {
     struct apply_job *job = n->job;
     bool in_line;
     int rc;
 
-    if (n->apply_out || n->failed || node_now(n) < n->disk_full_ms || core_commit(n->core) <= n->applied_index ||
-        log_synced_index(n->log) <= n->applied_index)
+    if (n->apply_out || n->apply_held || n->failed || node_now(n) < n->disk_full_ms || applicable(n) <= n->applied_index)
         return false;
-    rc = fill(n, job);
+    rc = fill(n, job, n->applied_index + 1, applicable(n));
     if (rc < 0) {
         node_fail(n, rc, "the log cannot be read: %s", strerror(-rc));
         return false;

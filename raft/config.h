@@ -58,6 +58,7 @@ struct config {
     bool initial_given;     /* some flag that cluster_id follows from was on the command line */
     bool existing;          /* --initial-cluster-state existing */
     uint64_t heartbeat_ms, election_ms;
+    uint64_t snapshot_count, snapshot_bytes, catchup_entries;
     enum log_level log_level;
     const char *log_level_text;
     struct config_mount mounts[CONFIG_MOUNTS_MAX];

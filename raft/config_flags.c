@@ -25,6 +25,9 @@ static const struct {
     [FLAG_COMPACTION_MODE] = {"auto-compaction-mode", "periodic", false},
     [FLAG_COMPACTION_RETENTION] = {"auto-compaction-retention", "0", false},
     [FLAG_QUOTA] = {"quota-backend-bytes", "0", false},
+    [FLAG_SNAPSHOT_COUNT] = {"snapshot-count", "0", false},
+    [FLAG_SNAPSHOT_BYTES] = {"snapshot-bytes", "67108864", false},
+    [FLAG_CATCHUP] = {"snapshot-catchup-entries", "5000", false},
     [FLAG_LOG_LEVEL] = {"log-level", "info", false},
     [FLAG_PEER_CERT] = {"peer-cert-file", NULL, false},
     [FLAG_PEER_KEY] = {"peer-key-file", NULL, false},
@@ -68,6 +71,10 @@ static const char usage[] =
     "  --auto-compaction-mode MODE          periodic or revision (periodic)\n"
     "  --auto-compaction-retention VALUE    hours or a duration, or a number of revisions; 0: off (0)\n"
     "  --quota-backend-bytes BYTES          of the cluster's data; 0: as it is, 2 GiB at first; below 0: none (0)\n"
+    "  --snapshot-bytes BYTES               a checkpoint when the log behind the last has grown by so much, and by\n"
+    "                                       as much as it is large (67108864)\n"
+    "  --snapshot-count N                   and after so many entries; 0: by size alone (0)\n"
+    "  --snapshot-catchup-entries N         entries that the log keeps before a checkpoint (5000)\n"
     "  --log-level LEVEL                    debug, info, warn or error (info)\n"
     "\n"
     "  --cert-file, --key-file PATH         certificate and key for clients, in PEM form: https client URLs\n"

@@ -34,8 +34,8 @@ struct network {
     void (*forget)(void *ctx, uint64_t id);
 };
 
-/* Two queues, each strictly in order, each of one thread: log flushes; applies to the store. */
-enum work_queue { WORK_LOG, WORK_APPLY, WORK_QUEUES };
+/* Queues, each strictly in order, each of one thread: log flushes; applies to the store; checkpoints. */
+enum work_queue { WORK_LOG, WORK_APPLY, WORK_CHECKPOINT, WORK_QUEUES };
 
 struct work {
     void (*run)(struct work *w);   /* in the worker; touches nothing of the loop */

@@ -242,6 +242,16 @@ uint64_t log_term_at(const struct log *l, uint64_t index)
     return index == l->base_index ? l->base_term : 0;
 }
 
+uint64_t log_bytes_behind(const struct log *l, uint64_t index)
+{
+    uint64_t sum = 0;
+    const struct log_slot *s;
+
+    for (uint64_t i = index < l->base_index ? l->base_index + 1 : index + 1; (s = log_slot_at(l, i)) != NULL; i++)
+        sum += log_record_size(s->len);
+    return sum;
+}
+
 struct log_hard_state log_hard_state(const struct log *l)
 {
     return (struct log_hard_state){l->hard.now.term, l->hard.now.voted_for};

@@ -63,6 +63,8 @@ int log_truncate(struct log *l, uint64_t index);
 /* Drops everything, in the same way: the next entry is index + 1, behind one of that term (which a checkpoint holds).
  * The log's first index is then index + 1. */
 int log_reset(struct log *l, uint64_t index, uint64_t term);
+/* Of the records of all entries behind index that are here. */
+uint64_t log_bytes_behind(const struct log *l, uint64_t index);
 /* -ENOENT: not here. -EUCLEAN: what was written is no longer on disk as it was; fatal. */
 int log_get(struct log *l, uint64_t index, struct arena *arena, struct log_entry *ret_entry);
 

@@ -254,6 +254,7 @@ static void set_timer(struct node *n)
     earlier(&at, upkeep_timeout_ms(n));
     if (n->disk_full_ms > now)
         earlier(&at, n->disk_full_ms);
+    earlier(&at, checkpoints_retry_ms(n));
     if (n->turn_wanted)
         at = now;
     n->timer_ms = at;
@@ -299,6 +300,8 @@ void node_advance(struct node *n)
         if (!n->failed)
             more |= members_pump(n);
     }
+    if (!n->failed)
+        checkpoints_pump(n);
     step_aside(n);
     commit_pump(n);
     n->advancing = false;
@@ -463,6 +466,8 @@ void node_status(const struct node *n, struct node_status *ret_status)
         s.members[i].connected = members[i].id == n->config.id || node_is_connected(n, members[i].id);
         s.members[i].match_index = core_match_index(n->core, members[i].id);
     }
+    s.log_first_index = log_first_index(n->log);
+    checkpoints_status(n, &s.checkpoint);
     s.proposals_waiting = n->proposals.count;
     s.barriers_waiting = n->reads.count;
     *ret_status = s;
@@ -475,5 +480,5 @@ struct store *node_store(struct node *n)
 
 bool node_is_idle(const struct node *n)
 {
-    return !n->flush_out && !n->tend_out && !n->apply_out;
+    return !n->flush_out && !n->tend_out && !n->apply_out && !checkpoints_busy(n);
 }

@@ -47,6 +47,9 @@ struct node_config {
     uint64_t lease_note_ms;       /* 0: five minutes; then a checkpoint notes what remains of a lease that nobody prolongs */
     struct compactor_options compaction; /* by itself, while it leads */
     int64_t quota_bytes;          /* of the cluster, set by whoever leads; 0: not given, negative: none */
+    /* A checkpoint is due when the log behind the last one is larger than it and than checkpoint_bytes (0: 64 MiB), or has
+     * more than checkpoint_entries (0: no such rule). The log keeps catchup_entries before it (0: none). */
+    uint64_t checkpoint_bytes, checkpoint_entries, catchup_entries;
     const struct logger *logger;     /* may be NULL */
 };
 
@@ -159,6 +162,11 @@ struct node_maintain {
 void node_maintain(struct node *n, struct node_maintain *m);
 void node_maintain_cancel(struct node *n, struct node_maintain *m);
 
+/* Before a planned stop: a checkpoint, if the log behind the last one is not empty. Nothing more is begun afterwards;
+ * node_is_idle() tells when it is over, node_checkpoint_cancel() ends it soon. */
+void node_prepare_stop(struct node *n);
+void node_checkpoint_cancel(struct node *n);
+
 /* Asks the leader (this node) to hand over; best effort, ends by itself within an election timeout. */
 void node_transfer(struct node *n);
 
@@ -175,6 +183,14 @@ struct node_status {
         uint64_t match_index;  /* as the leader knows it; 0 elsewhere */
     } members[NODE_MAX_MEMBERS];
     uint64_t proposals_waiting, barriers_waiting;
+    uint64_t log_first_index;
+    struct node_checkpoint_status {
+        uint64_t index, bytes;   /* of the last one; 0: none */
+        uint64_t log_bytes;      /* of the log applied since */
+        uint64_t made, failed;   /* by this process */
+        int error;               /* of the last try, 0: it went well */
+        bool running;
+    } checkpoint;
 };
 /* Strings live until the next change of membership: use them at once. */
 void node_status(const struct node *n, struct node_status *ret_status);

@@ -1,7 +1,8 @@
 /* The node's process.
  *
  *  open: lock, identity, transport, log and store, socket  ->  run  -- SIGTERM -->  HANDING_OVER (a leader looks for
- *  another)  ->  DRAINING (what was asked is answered)  ->  QUIET (nothing comes in any more, work that is out comes back)
+ *  another)  ->  DRAINING (what was asked is answered)  ->  QUIET (nothing comes in any more, work that is out comes back,
+ *  a last checkpoint is written)
  *  ->  closed. Each step has a bound; that of QUIET is the supervisor's. */
 #include "raft/node_main.h"
 
@@ -25,6 +26,7 @@
 #include "tls/tls.h"
 
 #define DRAIN_MS 3000 /* for requests under way at SIGTERM; then they end with STOPPED */
+#define CHECKPOINT_MS 3000 /* for the last checkpoint; without it the store is synced as it is */
 #define CLOSE_MS 1000 /* for the resolver's threads and the like */
 #define READY_RETRY_MS 100
 
@@ -321,6 +323,18 @@ static void on_handover_bound(uv_timer_t *t)
     drain(t->data);
 }
 
+static void on_checkpoint_bound(uv_timer_t *t)
+{
+    node_checkpoint_cancel(((struct program *)t->data)->node);
+}
+
+static void quiet(struct program *p)
+{
+    p->phase = PHASE_QUIET;
+    node_prepare_stop(p->node);
+    uv_timer_start(&p->timer, on_checkpoint_bound, CHECKPOINT_MS, 0);
+}
+
 /* Once a turn of the loop: is the present phase over? */
 static void on_prepare(uv_prepare_t *h)
 {
@@ -334,7 +348,7 @@ static void on_prepare(uv_prepare_t *h)
             drain(p);
     }
     if (p->phase == PHASE_DRAINING && (socket_server_counters(p->server).requests == 0 || !in_time))
-        p->phase = PHASE_QUIET; /* under load the workers would never be seen idle */
+        quiet(p); /* under load the workers would never be seen idle */
     if (p->phase != PHASE_QUIET || !node_is_idle(p->node))
         return;
     close_all(p);
@@ -430,8 +444,11 @@ static int open_node(struct program *p, const char *store_dir)
         .election_ms = c->election_ms,
         .compaction = c->compaction,
         .quota_bytes = c->quota_bytes,
+        .checkpoint_entries = c->snapshot_count,
+        .checkpoint_bytes = c->snapshot_bytes,
+        .catchup_entries = c->catchup_entries,
         .store_dir = store_dir,
-        .store_flags = STORE_UNSYNCED, /* the log is never trimmed yet: it fills a store that a crash spoilt */
+        .store_flags = STORE_UNSYNCED, /* checkpoints and the log make a store again that a crash spoilt */
         .logger = &p->logger,
     };
     struct node_callbacks callbacks = {p, on_revision, on_leader, on_fatal, on_removed};

@@ -71,8 +71,38 @@ static int bootstrap(struct node *n, const struct node_config *config, char *tex
     return rc;
 }
 
+/* An environment that was made from a checkpoint and has applied nothing since may be ahead of the log, or beside it: the
+ * checkpoint came from another member, and the machine went down before the log was begun anew behind it. */
+static int reset_log(struct node *n, const struct store_meta *meta)
+{
+    struct log_hard_state hs = log_hard_state(n->log);
+    uint64_t synced = 0;
+    int rc = 0;
+
+    if (meta->restored && hs.term < meta->applied_term)
+        rc = log_set_hard_state(n->log, (struct log_hard_state){.term = meta->applied_term});
+    if (rc == 0)
+        rc = log_reset(n->log, meta->applied_index, meta->applied_term);
+    if (rc == 0)
+        rc = log_flush(n->log, &synced);
+    if (rc == 0)
+        log_flushed(n->log, synced);
+    return rc;
+}
+
+static bool may_reset_log(struct node *n, const struct store_meta *meta)
+{
+    struct log_hard_state hs = log_hard_state(n->log);
+
+    if (meta->begun_index == 0 || meta->begun_index != meta->applied_index)
+        return false;
+    if (meta->restored) /* by an operator, without a log */
+        return log_last_index(n->log) == 0 && hs.term == 0;
+    return hs.term >= meta->applied_term;
+}
+
 /* What the store has applied must stand in the log: this node applies only what its log has made durable. */
-static int compare_log_and_store(struct node *n, char *text, size_t text_size)
+static int compare_log_and_store(struct node *n, const struct store_meta *meta, char *text, size_t text_size)
 {
     uint64_t first = log_first_index(n->log), last = log_last_index(n->log);
     uint64_t term = n->applied_index >= first ? log_term_at(n->log, n->applied_index) : n->applied_term;
@@ -80,6 +110,13 @@ static int compare_log_and_store(struct node *n, char *text, size_t text_size)
     if (n->applied_index <= last && n->applied_index + 1 >= first &&
         (n->applied_index == 0 || term == n->applied_term) && log_hard_state(n->log).term >= n->applied_term)
         return 0;
+    if (may_reset_log(n, meta)) {
+        int rc = reset_log(n, meta);
+
+        if (rc < 0)
+            snprintf(text, text_size, "the raft log cannot be begun behind the checkpoint: %s", strerror(-rc));
+        return rc;
+    }
     snprintf(text, text_size,
              "log and store do not fit: the store has applied entry %llu of term %llu, the log holds %llu to %llu "
              "(entry of that index: term %llu). Has a part of the data directory been replaced or lost? This "
@@ -95,19 +132,39 @@ static int open_store(struct node *n, const struct node_config *config, char *te
         .flags = STORE_WRITER | config->store_flags,
         .map_bytes = config->store_map_bytes,
         .cluster_id = config->cluster_id,
+        .log_first = log_first_index(n->log),
     };
+    int rc = store_open(n->store_dir, &options, &n->store);
+
+    if (rc == -ENODATA)
+        snprintf(text, text_size,
+                 "the key space in %s did not survive, and there is no whole checkpoint that the log (from entry %llu) goes "
+                 "on from. Put a checkpoint file of this member back there, or remove the member, delete its data "
+                 "directory and add it again: it gets everything from the others; if it was the only one: quorumctl "
+                 "snapshot restore", n->store_dir, (unsigned long long)options.log_first);
+    else if (rc < 0)
+        snprintf(text, text_size, "the store in %s cannot be opened: %s", n->store_dir,
+                 rc == -EXDEV ? "it belongs to another cluster" :
+                 rc == -EPROTONOSUPPORT ? "its format is newer than this program" :
+                 rc == -ENOSPC ? "the disk has no room to make it again from its checkpoint" : strerror(-rc));
+    if (rc < 0 || config->logger == NULL)
+        return rc;
+    if (store_origin(n->store) == STORE_FROM_CHECKPOINT)
+        log_warn(config->logger, "the key space did not survive, it is made again from a checkpoint and the log");
+    else if (store_origin(n->store) == STORE_FROM_LOG)
+        log_warn(config->logger, "the key space did not survive, it is made again from the log");
+    return 0;
+}
+
+/* Where the store is; and the log's begin or end where one of the two is missing. */
+static int read_store(struct node *n, const struct node_config *config, char *text, size_t text_size)
+{
+    struct log_hard_state hs = log_hard_state(n->log);
     struct store_read *read = NULL;
     struct store_meta meta;
     bool removed = false;
-    int rc = store_open(n->store_dir, &options, &n->store);
+    int rc = store_read_begin(n->store, &read);
 
-    if (rc < 0) {
-        snprintf(text, text_size, "the store in %s cannot be opened: %s", n->store_dir,
-                 rc == -EXDEV ? "it belongs to another cluster" :
-                 rc == -EPROTONOSUPPORT ? "its format is newer than this program" : strerror(-rc));
-        return rc;
-    }
-    rc = store_read_begin(n->store, &read);
     if (rc == 0)
         rc = store_read_meta(read, &meta);
     if (rc == 0) {
@@ -126,7 +183,15 @@ static int open_store(struct node *n, const struct node_config *config, char *te
         snprintf(text, text_size, "this member was removed from the cluster; its data directory is of no use to it any more");
         rc = -EIDRM;
     }
-    return rc;
+    if (rc < 0)
+        return rc;
+    if (log_last_index(n->log) == 0 && n->applied_index == 0 && hs.term <= 1 && hs.voted_for == 0) {
+        rc = bootstrap(n, config, text, text_size);
+        if (rc < 0 && text[0] == '\0')
+            snprintf(text, text_size, "the raft log cannot be begun: %s", strerror(-rc));
+        return rc;
+    }
+    return compare_log_and_store(n, &meta, text, text_size);
 }
 
 static int open_log(struct node *n, const struct node_config *config, char *text, size_t text_size)
@@ -136,23 +201,12 @@ static int open_log(struct node *n, const struct node_config *config, char *text
         .cache_bytes = config->log_cache_bytes,
         .cluster_id = config->cluster_id,
     };
-    struct log_hard_state hs;
     int rc = log_open(&n->disk, "raft", &options, &n->log, text, text_size);
 
-    if (rc < 0) {
-        if (text[0] == '\0')
-            snprintf(text, text_size, "the raft log cannot be opened: %s",
-                     rc == -EXDEV ? "it belongs to another cluster" : strerror(-rc));
-        return rc;
-    }
-    hs = log_hard_state(n->log);
-    if (log_last_index(n->log) == 0 && n->applied_index == 0 && hs.term <= 1 && hs.voted_for == 0) {
-        rc = bootstrap(n, config, text, text_size);
-        if (rc < 0 && text[0] == '\0')
-            snprintf(text, text_size, "the raft log cannot be begun: %s", strerror(-rc));
-        return rc;
-    }
-    return compare_log_and_store(n, text, text_size);
+    if (rc < 0 && text[0] == '\0')
+        snprintf(text, text_size, "the raft log cannot be opened: %s",
+                 rc == -EXDEV ? "it belongs to another cluster" : strerror(-rc));
+    return rc;
 }
 
 int node_open(const struct node_config *config, const struct disk *disk, const struct clock *clock,
@@ -187,18 +241,24 @@ int node_open(const struct node_config *config, const struct disk *disk, const s
     rc = proposals_init(n);
     if (rc == 0)
         rc = apply_init(n);
+    if (rc == 0)
+        rc = checkpoints_init(n);
     if (rc == 0 && n->send_entries == NULL)
         rc = -ENOMEM;
     if (rc == 0)
         rc = copy_config(n, config);
     if (rc == 0)
+        rc = open_log(n, config, ret_text, text_size);
+    if (rc == 0)
         rc = open_store(n, config, ret_text, text_size);
+    if (rc == 0)
+        rc = read_store(n, config, ret_text, text_size);
     if (rc == 0)
         rc = leases_load(n);
     if (rc == 0)
         rc = upkeep_init(n);
     if (rc == 0)
-        rc = open_log(n, config, ret_text, text_size);
+        rc = checkpoints_start(n);
     core_options.ctx = n;
     core_options.seed = clock->random(clock->ctx);
     if (rc == 0)
@@ -267,6 +327,7 @@ void node_close(struct node *n)
     services_fini(n, STATUS_STOPPED);
     members_fini(n, STATUS_STOPPED);
     members_forget_known(n);
+    checkpoints_fini(n);
     apply_fini(n);
     core_free(n->core);
     if (n->log != NULL)

@@ -31,6 +31,7 @@ static void end_all(struct node *n, uint16_t status)
 void services_fini(struct node *n, uint16_t status)
 {
     end_all(n, status);
+    checkpoints_end_requests(n, status);
 }
 
 void services_pump(struct node *n)
@@ -64,7 +65,10 @@ void node_maintain(struct node *n, struct node_maintain *m)
     m->status = transfer ? STATUS_TOO_MANY_REQUESTS : 0;
     if (transfer && !n->failed && members_ask_transfer(n, m))
         return;
-    list_push_back(&n->services.maintain, &m->link);
+    if (m->op == SOCKET_MAINTAIN_CHECKPOINT || m->op == SOCKET_MAINTAIN_DEFRAGMENT)
+        checkpoints_request(n, m);
+    else
+        list_push_back(&n->services.maintain, &m->link);
     node_want_turn(n);
 }
 

@@ -176,6 +176,7 @@ struct members {
 };
 
 struct apply_job;
+struct checkpoints;
 
 struct node {
     struct node_config config;
@@ -226,6 +227,9 @@ struct node {
 
     struct apply_job *job; /* NULL: none made yet */
     bool apply_out;
+    bool apply_held; /* the store is about to be replaced: no new job */
+    struct checkpoints *checkpoints;
+    uint64_t trim_hold_index; /* entries behind this one stay in the log: they are wanted elsewhere; 0: no such wish */
     uint64_t apply_began_ms, apply_took_ms;
     uint64_t applied_index, applied_term;
     uint64_t epoch;
@@ -282,6 +286,32 @@ bool node_flush_pump(struct node *n); /* true if something was done in line */
 int apply_init(struct node *n);
 void apply_fini(struct node *n);
 bool apply_pump(struct node *n);
+
+/* One more job, for a store that is to replace the node's: nobody is answered. */
+int apply_other_new(struct node *n, struct apply_job **ret_job);
+void apply_job_free(struct apply_job *job);
+/* Entries behind `from` up to the node's applied one, as many as one job takes; *ret_last is the last of them. */
+int apply_other_fill(struct node *n, struct apply_job *job, struct store *to, uint64_t from, uint64_t *ret_last);
+int apply_other_run(struct apply_job *job); /* in a worker */
+
+/* checkpoint.c */
+int checkpoints_init(struct node *n);
+void checkpoints_fini(struct node *n);
+int checkpoints_start(struct node *n);            /* what there is, when store and log are open */
+void checkpoints_pump(struct node *n);
+bool checkpoints_busy(const struct node *n);      /* the worker is out, or a store is being replaced */
+uint64_t checkpoints_retry_ms(const struct node *n); /* when checkpoints_pump() wants to be called; UINT64_MAX: not */
+void checkpoints_applied(struct node *n, uint64_t entries, uint64_t bytes);
+void checkpoints_request(struct node *n, struct node_maintain *m); /* checkpoint or defragment */
+void checkpoints_end_requests(struct node *n, uint16_t status);
+void checkpoints_status(const struct node *n, struct node_checkpoint_status *ret_status);
+/* The newest checkpoint has become the state of this node, and its log begins behind it: what was counted begins anew. */
+void checkpoints_replaced(struct node *n, uint64_t index, uint64_t bytes);
+
+/* swap.c */
+/* Another environment is named in CURRENT (checkpoint_install()): closes the store that was, opens that one, and tells
+ * its epoch. With no job out and checkpoints_busy() false. The node has failed when it does not succeed. */
+int node_reopen_store(struct node *n);
 
 /* proposal.c */
 int proposals_init(struct node *n);

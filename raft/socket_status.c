@@ -81,6 +81,15 @@ void socket_status_json(const struct socket_server *s, struct bytes *out)
     add_number(out, "synced_index", st.synced_index);
     add_number(out, "commit_index", st.commit_index);
     add_number(out, "applied_index", st.applied_index);
+    add_number(out, "log_first_index", st.log_first_index);
+    add_number(out, "checkpoint_index", st.checkpoint.index);
+    add_number(out, "checkpoint_bytes", st.checkpoint.bytes);
+    add_number(out, "checkpoint_log_bytes", st.checkpoint.log_bytes);
+    add_number(out, "checkpoints_total", st.checkpoint.made);
+    add_number(out, "checkpoints_failed_total", st.checkpoint.failed);
+    add(out, "\"checkpoint_error\":");
+    add_text(out, st.checkpoint.error != 0 ? strerror(-st.checkpoint.error) : "");
+    bytes_u8(out, ',');
     add_number(out, "lag", st.commit_index > st.applied_index ? st.commit_index - st.applied_index : 0);
     add_number(out, "proposals_waiting", st.proposals_waiting);
     add_number(out, "barriers_waiting", st.barriers_waiting);

@@ -60,9 +60,12 @@ int checkpoint_membership(const char *path, struct arena *arena, struct slice *r
  * dir. From then on it is what a start recovers from. */
 int checkpoint_adopt(const char *dir, const char *path, struct checkpoint_info *ret_info);
 
+/* Makes env.<epoch> from the file at path: verified as it is copied, with a new environment id, synced. Not named in
+ * CURRENT: see store_open_next(). cluster_id: -EXDEV if the file is another's; 0: any. On an error it is gone again. */
+int checkpoint_make(const char *dir, const char *path, uint64_t cluster_id, uint64_t epoch);
+
 /* Makes env.<epoch + 1> from the file at path, verified, synced, and names it in CURRENT. The environment that was current
- * is not touched: close it, then store_open() opens the new one and removes the old. cluster_id: -EXDEV if the file is
- * another's. */
+ * is not touched: close it, then store_open() opens the new one and removes the old. */
 int checkpoint_install(const char *dir, const char *path, uint64_t cluster_id, uint64_t *ret_epoch);
 
 #endif

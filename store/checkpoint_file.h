@@ -42,10 +42,6 @@ int checkpoint_copy_image(const char *path, struct sink *to, struct checkpoint_i
 /* The newest `keep` stay; so does nothing whose trailer is bad, once there is a good one. */
 int checkpoint_prune(const char *dir, size_t keep);
 
-/* Makes env.<epoch> from the file at path: verified as it is copied, with a new environment id, synced. Not named in
- * CURRENT. cluster_id 0: any. On an error the directory is gone again. */
-int checkpoint_make_env(const char *dir, const char *path, uint64_t cluster_id, uint64_t epoch);
-
 /* Writer's start: the newest checkpoint of dir that is whole and holds entry at_least or a later one becomes env.<epoch>.
  * -ENOENT: there is no checkpoint at all. -EUCLEAN: there are, but none can be used. */
 int checkpoint_recover(const char *dir, uint64_t cluster_id, uint64_t at_least, uint64_t epoch);

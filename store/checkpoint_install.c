@@ -88,7 +88,7 @@ static int fill(const char *dir, const char *env_path, const char *from, uint64_
     return rc == 0 ? current_sync_directory(env_path) : rc;
 }
 
-int checkpoint_make_env(const char *dir, const char *path, uint64_t cluster_id, uint64_t epoch)
+int checkpoint_make(const char *dir, const char *path, uint64_t cluster_id, uint64_t epoch)
 {
     char env[CURRENT_PATH_BYTES];
     int rc = current_env_path(env, dir, epoch);
@@ -115,7 +115,7 @@ int checkpoint_install(const char *dir, const char *path, uint64_t cluster_id, u
         rc = 0;
     }
     if (rc == 0)
-        rc = checkpoint_make_env(dir, path, cluster_id, epoch + 1);
+        rc = checkpoint_make(dir, path, cluster_id, epoch + 1);
     if (rc < 0)
         return rc;
     /* The mark first: between the two neither environment is trusted, and a start recovers from the newest checkpoint. */
@@ -139,7 +139,7 @@ int checkpoint_recover(const char *dir, uint64_t cluster_id, uint64_t at_least, 
     if (rc == 0)
         rc = n + bad == 0 ? -ENOENT : -EUCLEAN;
     for (size_t i = 0; rc == -EUCLEAN && i < n && infos[i].applied_index >= at_least; i++)
-        rc = checkpoint_make_env(dir, infos[i].path, cluster_id, epoch);
+        rc = checkpoint_make(dir, infos[i].path, cluster_id, epoch);
     free(infos);
     return rc;
 }

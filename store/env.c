@@ -386,6 +386,53 @@ enum store_origin store_origin(const struct store *s)
     return s->origin;
 }
 
+int store_open_next(const char *dir, uint64_t epoch, const struct store_options *options, struct store **ret_store)
+{
+    struct store *s = calloc(1, sizeof(*s));
+    int rc;
+
+    if (s == NULL)
+        return -ENOMEM;
+    s->flags = options->flags;
+    s->epoch = epoch;
+    s->origin = STORE_FROM_CHECKPOINT;
+    s->dir = strdup(dir);
+    rc = s->dir != NULL ? open_current(s, dir, options) : -ENOMEM;
+    if (rc < 0) {
+        store_close(s);
+        return rc;
+    }
+    *ret_store = s;
+    return 0;
+}
+
+int store_publish(struct store *s, struct store *old)
+{
+    const bool marks = (s->flags & STORE_NOSYNC) == 0;
+    uint64_t current;
+    int rc = 0;
+
+    /* Between the two neither environment is trusted, and a start recovers from the newest checkpoint. */
+    if (marks)
+        rc = mark_write(s->dir, s->epoch, (s->flags & STORE_UNSYNCED) != 0 ? MARK_RUNNING : MARK_SYNCED);
+    if (rc == 0)
+        rc = current_write(s->dir, s->epoch);
+    if (rc < 0) {
+        if (current_read(s->dir, &current) < 0 || current != old->epoch)
+            return -EIO;
+        if (old->marked)
+            (void)mark_write(old->dir, old->epoch, MARK_RUNNING); /* else a start takes the checkpoint */
+        return rc;
+    }
+    s->marked = marks && (s->flags & STORE_UNSYNCED) != 0;
+    return 0;
+}
+
+int store_clean(struct store *s)
+{
+    return current_remove_others(s->dir, s->epoch);
+}
+
 int store_open_image(const char *path, struct store **ret_store)
 {
     struct store *s = calloc(1, sizeof(*s));

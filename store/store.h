@@ -55,6 +55,13 @@ int store_open(const char *dir, const struct store_options *options, struct stor
 void store_close(struct store *s); /* NULL is fine */
 uint64_t store_epoch(const struct store *s);
 enum store_origin store_origin(const struct store *s);
+/* Of a node that replaces its store while it runs: opens env.<epoch>, which nobody else knows of, as a writer; then, with
+ * all entries applied that `old` has, gives it its mark and names it in CURRENT. -EIO from publish: which of the two is
+ * current is not known until the next start; after any other error it is the old one. */
+int store_open_next(const char *dir, uint64_t epoch, const struct store_options *options, struct store **ret_store);
+int store_publish(struct store *s, struct store *old);
+/* After the old one is closed: its files, and what else is left over. */
+int store_clean(struct store *s);
 /* A checkpoint file, or any file of an environment that nobody writes, to read where it is. */
 int store_open_image(const char *path, struct store **ret_store);
 

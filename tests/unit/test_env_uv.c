@@ -105,7 +105,7 @@ static void each_queue_keeps_its_order(void **state)
     uv_run(&w->loop, UV_RUN_NOWAIT);
     assert_int_equal(w->done[WORK_LOG], 0);
     atomic_store(&w->gate, true);
-    while (w->done[WORK_LOG] < ITEMS || w->done[WORK_APPLY] < ITEMS)
+    while (w->done[WORK_LOG] < ITEMS || w->done[WORK_APPLY] < ITEMS || w->done[WORK_CHECKPOINT] < ITEMS)
         uv_run(&w->loop, UV_RUN_ONCE);
     assert_true(w->workers.idle(w->workers.ctx, WORK_LOG));
     assert_true(w->workers.idle(w->workers.ctx, WORK_APPLY));
