@@ -27,7 +27,7 @@ LIBS_proto := -lprotobuf-c
 LIBS_tls := -lssl -lcrypto
 LIBS_node := -lraft -luv $(LIBS_tls)
 LIBS_fs := $(call PKG,fuse3)
-LIBS_sidecar := -lnghttp2 -luv -ljansson $(LIBS_tls)
+LIBS_sidecar := -lnghttp2 -luv -ljansson -lz $(LIBS_tls)
 LIBS_tools := -ljansson
 
 # ---- sources: a folder's programs are named below, everything else in it is its library ----

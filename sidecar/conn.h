@@ -94,6 +94,8 @@ struct conn {
     struct page_wait *page; /* HTTP/1.1: the answer that comes later; nothing behind it is read until then */
 };
 
+enum call_encoding { ENCODING_NONE, ENCODING_GZIP, ENCODING_UNKNOWN };
+
 struct grpc_call {
     struct conn *conn;
     int32_t stream_id;
@@ -107,14 +109,15 @@ struct grpc_call {
     size_t drained_mark;
     struct deadline deadline;
     uint64_t timeout_ms;
-    char *path;   /* of an unknown method or a page */
+    char *path;   /* of an unknown method or a page; or the name of an encoding that is not known */
     struct page_wait *page; /* that is answered later */
     struct h2_check check;
     size_t headers_bytes;
     char *message; /* of the trailer */
     uint8_t code;
+    uint8_t encoding; /* enum call_encoding */
     uint8_t http_method; /* 'G' GET, 'H' HEAD, 'P' POST, 0 another */
-    bool malformed, begun, is_grpc, bad_timeout, compressed, require_leader, has_timeout;
+    bool malformed, begun, is_grpc, bad_timeout, require_leader, has_timeout;
     bool in_message; /* grpc_send_part: the last one has not come */
     bool responded, deferred, finished, ended, remote_closed, got_message, want_drained, trailers_sent, is_page;
 };

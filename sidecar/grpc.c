@@ -178,6 +178,13 @@ static struct grpc_method_counts *find_method(struct grpc_server *s, struct slic
     return NULL;
 }
 
+static void take_encoding(struct grpc_call *call, struct slice value)
+{
+    call->encoding = slice_is(value, "identity") ? ENCODING_NONE : slice_is(value, "gzip") ? ENCODING_GZIP : ENCODING_UNKNOWN;
+    if (call->encoding == ENCODING_UNKNOWN && call->path == NULL)
+        call->path = strndup((const char *)value.data, value.len < 64 ? value.len : 64);
+}
+
 void call_header(struct grpc_call *call, struct slice name, struct slice value)
 {
     call->headers_bytes += name.len + value.len + 32;
@@ -209,7 +216,7 @@ void call_header(struct grpc_call *call, struct slice name, struct slice value)
             call->has_timeout = true;
             call->bad_timeout = grpc_timeout_parse(value, &call->timeout_ms) < 0;
         } else if (slice_is(name, "grpc-encoding")) {
-            call->compressed = !slice_is(value, "identity");
+            take_encoding(call, value);
         }
         break;
     case 'h':
@@ -295,6 +302,14 @@ void call_begin(struct grpc_call *call, bool half_closed)
         grpc_finish(call, GRPC_INTERNAL, call->bad_timeout ? "malformed grpc-timeout" : "gRPC calls are POST");
         return;
     }
+    if (call->encoding == ENCODING_UNKNOWN) {
+        char text[128];
+
+        snprintf(text, sizeof text, "grpc: Decompressor is not installed for grpc-encoding \"%s\"",
+                 call->path != NULL ? call->path : "");
+        grpc_finish(call, GRPC_UNIMPLEMENTED, text);
+        return;
+    }
     if (call->has_timeout) {
         if (call->timeout_ms > UINT32_MAX)
             call->timeout_ms = UINT32_MAX; /* 49 days */
@@ -314,9 +329,8 @@ void call_begin(struct grpc_call *call, bool half_closed)
         call_half_close(call);
 }
 
-static int take_message(void *ctx, struct slice message)
+static int take_message(struct grpc_call *call, struct slice message)
 {
-    struct grpc_call *call = ctx;
     const struct grpc_method *m = call->method->method;
 
     if (m->kind == GRPC_UNARY) {
@@ -334,6 +348,42 @@ static int take_message(void *ctx, struct slice message)
     return call->finished ? 1 : 0;
 }
 
+static int take_packed(struct grpc_call *call, struct slice packed)
+{
+    char text[128];
+    uint8_t *data;
+    size_t len;
+    int rc;
+
+    if (call->encoding == ENCODING_NONE) {
+        grpc_finish(call, GRPC_INTERNAL, "grpc: compressed flag set with identity or empty encoding");
+        return 1;
+    }
+    rc = grpc_gunzip(packed, GRPC_MESSAGE_MAX_BYTES, &data, &len);
+    if (rc == 0) {
+        call->conn->server->counters.messages_decompressed++;
+        conn_charge(call->conn, (unsigned)(len / GUNZIP_BYTES_PER_UNIT));
+        rc = take_message(call, slice_make(data, len));
+        free(data);
+        return rc;
+    }
+    if (rc == -EMSGSIZE) {
+        conn_charge(call->conn, GRPC_MESSAGE_MAX_BYTES / GUNZIP_BYTES_PER_UNIT);
+        snprintf(text, sizeof text, "grpc: received message after decompression larger than max %u",
+                 (unsigned)GRPC_MESSAGE_MAX_BYTES);
+    } else {
+        snprintf(text, sizeof text, "grpc: failed to decompress the received message: %s",
+                 rc == -ENOMEM ? "out of memory" : "it is not of gzip");
+    }
+    grpc_finish(call, rc == -EBADMSG ? GRPC_INTERNAL : GRPC_RESOURCE_EXHAUSTED, text);
+    return 1;
+}
+
+static int on_message(void *ctx, struct slice message, bool compressed)
+{
+    return compressed ? take_packed(ctx, message) : take_message(ctx, message);
+}
+
 void call_data(struct grpc_call *call, struct slice data)
 {
     size_t held = grpc_frames_held(&call->frames);
@@ -342,7 +392,7 @@ void call_data(struct grpc_call *call, struct slice data)
 
     if (call->finished || call->method == NULL || !call->begun)
         return;
-    rc = grpc_frames_feed(&call->frames, data, GRPC_MESSAGE_MAX_BYTES, take_message, call);
+    rc = grpc_frames_feed(&call->frames, data, GRPC_MESSAGE_MAX_BYTES, on_message, call);
     account_input(call, held);
     if (call->finished || rc == 0) {
         if (!call->finished && (call->conn->input_bytes > CONN_INPUT_MAX_BYTES ||
@@ -352,10 +402,6 @@ void call_data(struct grpc_call *call, struct slice data)
         snprintf(text, sizeof text, "grpc: received message larger than max (%zu vs. %u)", call->frames.length,
                  (unsigned)GRPC_MESSAGE_MAX_BYTES);
         grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, text);
-    } else if (rc == -ENOTSUP) {
-        grpc_finish(call, call->compressed ? GRPC_UNIMPLEMENTED : GRPC_INTERNAL,
-                    call->compressed ? "grpc: Decompressor is not installed for grpc-encoding of this call"
-                                     : "grpc: compressed flag set with identity or empty encoding");
     } else if (rc == -ENOMEM) {
         grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
     } else if (rc < 0) {

@@ -83,8 +83,6 @@ static int take_prefix(struct grpc_frames *f, struct slice *data, size_t max_byt
     f->length = get_be32(f->prefix + 1);
     if (f->length > max_bytes)
         return -EMSGSIZE;
-    if (f->prefix[0] == 1)
-        return -ENOTSUP;
     return 1;
 }
 
@@ -93,6 +91,7 @@ int grpc_frames_feed(struct grpc_frames *f, struct slice data, size_t max_bytes,
     while (data.len > 0) {
         struct slice message;
         uint8_t *owned;
+        bool compressed;
         int rc;
 
         if (f->n_prefix < GRPC_PREFIX_BYTES) {
@@ -124,8 +123,9 @@ int grpc_frames_feed(struct grpc_frames *f, struct slice data, size_t max_bytes,
             message = slice_make(f->message, f->length);
         }
         owned = f->message;
+        compressed = f->prefix[0] != 0;
         *f = (struct grpc_frames){0};
-        rc = fn(ctx, message);
+        rc = fn(ctx, message, compressed);
         free(owned);
         if (rc != 0)
             return rc;

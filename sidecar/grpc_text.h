@@ -30,12 +30,11 @@ struct grpc_frames {
     size_t length, got;
 };
 
-typedef int (*grpc_message_fn)(void *ctx, struct slice message);
+typedef int (*grpc_message_fn)(void *ctx, struct slice message, bool compressed);
 
 void grpc_frames_fini(struct grpc_frames *f);
 /* Calls fn for each whole message, borrowed for that call; a nonzero return of fn stops and is returned.
- * -EMSGSIZE: one announces more than max_bytes (f->length says how much). -ENOTSUP: one is compressed.
- * -EBADMSG: the flag byte is neither 0 nor 1. -ENOMEM. */
+ * -EMSGSIZE: one announces more than max_bytes (f->length says how much). -EBADMSG: the flag byte is neither 0 nor 1. -ENOMEM. */
 int grpc_frames_feed(struct grpc_frames *f, struct slice data, size_t max_bytes, grpc_message_fn fn, void *ctx);
 /* Bytes held for a message that has come in part. */
 static inline size_t grpc_frames_held(const struct grpc_frames *f)
@@ -47,5 +46,9 @@ static inline bool grpc_frames_partial(const struct grpc_frames *f)
 {
     return f->n_prefix != 0;
 }
+
+/* Unpacks a message of grpc-encoding gzip; *ret_data is to be freed. A few bytes may stand for any number, so it ends with
+ * -EMSGSIZE as soon as there are more than max_bytes. -EBADMSG, -ENOMEM. */
+int grpc_gunzip(struct slice packed, size_t max_bytes, uint8_t **ret_data, size_t *ret_len);
 
 #endif

@@ -359,11 +359,20 @@ static ssize_t read_data(nghttp2_session *session, int32_t stream_id, uint8_t *b
     return (ssize_t)n;
 }
 
+/* The third says what this server can unpack: to those who compress. */
+static size_t head_count(const struct grpc_call *call)
+{
+    return call->encoding != ENCODING_NONE ? 3 : 2;
+}
+
 void h2_submit_error(struct grpc_call *call)
 {
-    nghttp2_nv nv[4] = {STATIC_NV(":status", "200"), STATIC_NV("content-type", "application/grpc")};
+    nghttp2_nv nv[5] = {STATIC_NV(":status", "200"), STATIC_NV("content-type", "application/grpc"),
+                        STATIC_NV("grpc-accept-encoding", "gzip")};
     char code[4];
-    size_t count = 2 + trailer_nv(call, code, nv + 2);
+    size_t count = head_count(call);
+
+    count += trailer_nv(call, code, nv + count);
 
     call->responded = true;
     if (nghttp2_submit_response(call->conn->h2, call->stream_id, nv, count, NULL) < 0)
@@ -372,11 +381,12 @@ void h2_submit_error(struct grpc_call *call)
 
 void h2_submit_response(struct grpc_call *call)
 {
-    nghttp2_nv nv[2] = {STATIC_NV(":status", "200"), STATIC_NV("content-type", "application/grpc")};
+    nghttp2_nv nv[3] = {STATIC_NV(":status", "200"), STATIC_NV("content-type", "application/grpc"),
+                        STATIC_NV("grpc-accept-encoding", "gzip")};
     nghttp2_data_provider provider = {.source.ptr = call, .read_callback = read_data};
 
     call->responded = true;
-    if (nghttp2_submit_response(call->conn->h2, call->stream_id, nv, 2, &provider) < 0)
+    if (nghttp2_submit_response(call->conn->h2, call->stream_id, nv, head_count(call), &provider) < 0)
         h2_reset(call, NGHTTP2_INTERNAL_ERROR);
 }
 

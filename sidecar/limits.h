@@ -40,11 +40,13 @@
  * stream that goes on asking and does not read is ended with ResourceExhausted at this. */
 #define STREAM_CONTROL_MAX_BYTES (32u * 1024 * 1024)
 
-/* Against rapid reset and floods: each new stream, reset, ping and settings frame costs one unit; a connection without
+/* Against rapid reset and floods: each new stream, reset, ping, setting, window update and empty piece
+ * of data costs one unit; a connection without
  * units is not read from until some have come back. nghttp2's own guard (GOAWAY for all) is set out of the way. */
 #define CONN_WORK_BURST 200000
 #define CONN_WORK_PER_SECOND 100000
 #define CONN_WORK_TICK_MS 10
+#define GUNZIP_BYTES_PER_UNIT 4096 /* of a compressed message, unpacked */
 
 /* Concurrent streams of one connection. What is announced starts low, is doubled whenever half of it is in use, and
  * falls again: nghttp2 keeps as many closed streams as are announced, 250 bytes each. */

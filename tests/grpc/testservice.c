@@ -1,5 +1,6 @@
 /* grpc-testservice - grpc.testing.TestService over our gRPC layer, for the interoperability client of grpc-go and for
- * h2spec. Listens on a port of 127.0.0.1 that the kernel chooses, prints it, and serves until its standard input ends.
+ * h2spec. Listens on a port of 127.0.0.1 that the kernel chooses, prints it, and serves until its standard input ends: by TLS, if it
+ * is given a certificate and its key. grpc-testservice [CERT KEY]
  *
  * Messages: github.com/grpc/grpc/blob/master/src/proto/grpc/testing/messages.proto */
 #include <stdio.h>
@@ -7,6 +8,7 @@
 
 #include "proto/wire.h"
 #include "sidecar/grpc.h"
+#include "tls/tls.h"
 
 #define SIZE_MAX_BYTES (16 * 1024 * 1024)
 
@@ -189,8 +191,9 @@ static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     }
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    struct tls_options tls = {.http2 = true};
     struct grpc_config config = {.methods = methods, .page = page, .max_streams = 100}; /* h2spec opens as many as allowed */
     struct grpc_server *server;
     struct sockaddr_in address;
@@ -198,12 +201,22 @@ int main(void)
     uv_pipe_t pipe;
     int port;
 
+    if (argc == 3) {
+        char text[TLS_TEXT_MAX_BYTES];
+
+        tls.cert_file = argv[1];
+        tls.key_file = argv[2];
+        if (tls_context_open(&tls, &config.tls, text, sizeof text) < 0) {
+            fprintf(stderr, "%s\n", text);
+            return 1;
+        }
+    }
     if (uv_loop_init(&loop) < 0)
         return 1;
     config.app = &pipe;
     uv_ip4_addr("127.0.0.1", 0, &address);
     if (grpc_server_new(&loop, &config, &server) < 0 ||
-        grpc_server_listen(server, (struct sockaddr *)&address, GRPC_PLAIN, &port) < 0)
+        grpc_server_listen(server, (struct sockaddr *)&address, argc == 3 ? GRPC_TLS : GRPC_PLAIN, &port) < 0)
         return 1;
     uv_pipe_init(&loop, &pipe, 0);
     pipe.data = server;
@@ -213,5 +226,6 @@ int main(void)
     fflush(stdout);
     uv_run(&loop, UV_RUN_DEFAULT);
     grpc_server_free(server);
+    tls_context_close(config.tls);
     return uv_loop_close(&loop) == 0 ? 0 : 1;
 }

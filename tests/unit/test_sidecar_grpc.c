@@ -392,6 +392,7 @@ static void errors_have_codes_and_texts(void **state)
     static uint8_t large[] = {0, 0, 0x20, 0, 1}, packed[] = {1, 0, 0, 0, 1, 'x'}, two[] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0},
                    cut[] = {0, 0, 0, 0, 9, 'x'};
     static const uint8_t empty[] = {0, 0, 0, 0, 0};
+    static const uint8_t gzip[] = {1, 0, 0, 0, 21, 0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 3, 0x4b, 4, 0, 0x43, 0xbe, 0xb7, 0xe8, 1, 0, 0, 0}; /* "a" */
     struct world *w = world_new();
     struct {
         const char *path;
@@ -404,7 +405,10 @@ static void errors_have_codes_and_texts(void **state)
         {"/test.T/None", slice_make(empty, 5), NULL, 12, "unknown method None for service test.T"},
         {"/other.U/Echo", slice_make(empty, 5), NULL, 12, "unknown service other.U"},
         {"/test.T/Echo", slice_make(large, 5), NULL, 8, "grpc: received message larger than max (2097153 vs. 2097152)"},
-        {"/test.T/Echo", slice_make(packed, 6), "gzip", 12, NULL},
+        {"/test.T/Echo", slice_make(packed, 6), "gzip", 13, "grpc: failed to decompress the received message: it is not of gzip"},
+        {"/test.T/Echo", slice_make(gzip, sizeof(gzip)), "gzip", 0, NULL},
+        {"/test.T/Echo", slice_make(packed, 6), "snappy", 12, "grpc: Decompressor is not installed for grpc-encoding \"snappy\""},
+        {"/test.T/Echo", slice_make(empty, 5), "identity", 0, NULL},
         {"/test.T/Echo", slice_make(packed, 6), NULL, 13, NULL},
         {"/test.T/Echo", slice_make(cut, 6), NULL, 13, NULL},
         {"/test.T/Echo", slice_make(NULL, 0), NULL, 13, NULL},

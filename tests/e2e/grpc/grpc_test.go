@@ -1,6 +1,6 @@
-// Conformance of the gRPC layer, with the service of tests/grpc: h2spec, and the cases of grpc's interoperability client.
-// Of these custom_metadata is not here (the layer hands no metadata of the caller's through), and those of compression,
-// authentication and load reports are about things that it does not have.
+// Conformance of the gRPC layer, with the service of tests/grpc: h2spec, and the cases of grpc's interoperability client, each
+// plainly and by TLS. Of these custom_metadata is not here (the layer hands no metadata of the caller's through), and those
+// of authentication and load reports are about things that it does not have. For compression grpc-go's client has no cases: our own.
 package grpc
 
 import (
@@ -19,17 +19,30 @@ import (
 	"github.com/summerwind/h2spec"
 	"github.com/summerwind/h2spec/config"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/encoding/gzip"
 	"google.golang.org/grpc/interop"
 	testgrpc "google.golang.org/grpc/interop/grpc_testing"
+	"google.golang.org/grpc/status"
 	"quorumfs.test/e2e/cluster"
 )
 
-// serve starts the service and returns its port; it ends, with status 0, when the test does.
-func serve(t *testing.T) int {
+// serve starts the service and returns its port and how to speak to it; it ends, with status 0, when the test does.
+func serve(t *testing.T, sealed bool) (int, credentials.TransportCredentials) {
 	t.Helper()
 	cluster.Need(t, "e2e/grpc-testservice")
-	cmd := exec.Command(cluster.Program("e2e/grpc-testservice"))
+	creds := insecure.NewCredentials()
+	var words []string
+	if sealed {
+		ca := cluster.NewAuthority(t, t.TempDir(), "ca")
+		cert, key := ca.Issue("service", time.Now().Add(time.Hour), "127.0.0.1")
+		words = []string{cert, key}
+		creds = credentials.NewTLS(ca.Client(""))
+	}
+	cmd := exec.Command(cluster.Program("e2e/grpc-testservice"), words...)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -54,16 +67,26 @@ func serve(t *testing.T) int {
 	if _, err := fmt.Fscan(bufio.NewReader(out), &port); err != nil {
 		t.Fatal(err)
 	}
-	return port
+	return port, creds
 }
 
 // Interop runs grpc-go's own cases. A case that fails ends the whole program with its message: that is how they are made.
-func TestInterop(t *testing.T) {
-	conn, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", serve(t)), grpc.WithTransportCredentials(insecure.NewCredentials()))
+func TestInterop(t *testing.T)    { testInterop(t, false) }
+func TestInteropTLS(t *testing.T) { testInterop(t, true) }
+
+func dial(t *testing.T, sealed bool, options ...grpc.DialOption) *grpc.ClientConn {
+	t.Helper()
+	port, creds := serve(t, sealed)
+	conn, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", port), append(options, grpc.WithTransportCredentials(creds))...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func testInterop(t *testing.T, sealed bool) {
+	conn := dial(t, sealed)
 	c := testgrpc.NewTestServiceClient(conn)
 	for name, run := range map[string]func(context.Context){
 		"empty_unary":                 func(ctx context.Context) { interop.DoEmptyUnaryCall(ctx, c) },
@@ -90,6 +113,44 @@ func TestInterop(t *testing.T) {
 	}
 }
 
+// strange is a compressor whose name no server knows.
+type strange struct{}
+
+func (strange) Name() string                                 { return "strange" }
+func (strange) Compress(w io.Writer) (io.WriteCloser, error) { return nopCloser{w}, nil }
+func (strange) Decompress(r io.Reader) (io.Reader, error)    { return r, nil }
+
+type nopCloser struct{ io.Writer }
+
+func (nopCloser) Close() error { return nil }
+
+// Compressed: requests of every kind by gzip; one that is too large when it is unpacked; an encoding that is not known.
+func TestCompressed(t *testing.T) {
+	encoding.RegisterCompressor(strange{})
+	conn := dial(t, false, grpc.WithDefaultCallOptions(grpc.UseCompressor(gzip.Name)))
+	c := testgrpc.NewTestServiceClient(conn)
+	ctx, cancel := context.WithTimeout(context.Background(), cluster.Bound)
+	defer cancel()
+	interop.DoEmptyUnaryCall(ctx, c)
+	interop.DoLargeUnaryCall(ctx, c)
+	interop.DoClientStreaming(ctx, c)
+	interop.DoServerStreaming(ctx, c)
+	interop.DoPingPong(ctx, c)
+	interop.DoStatusCodeAndMessage(ctx, c)
+	zeros := &testgrpc.SimpleRequest{Payload: &testgrpc.Payload{Body: make([]byte, 8<<20)}} // 8 KiB on the wire
+	for i := 0; i < 20; i++ {
+		_, err := c.UnaryCall(ctx, zeros)
+		if status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "after decompression larger than max") {
+			t.Fatalf("a bomb: %v", err)
+		}
+	}
+	_, err := c.UnaryCall(ctx, &testgrpc.SimpleRequest{}, grpc.UseCompressor("strange"))
+	if status.Code(err) != codes.Unimplemented || !strings.Contains(err.Error(), `"strange"`) {
+		t.Fatalf("an unknown encoding: %v", err)
+	}
+	interop.DoLargeUnaryCall(ctx, c) // on the same connection
+}
+
 // known are the cases of h2spec that may fail, with the reason.
 var known = []string{
 	"Sends invalid connection preface",                         // it is an HTTP/1.1 request to us, and gets an answer before the end
@@ -97,8 +158,11 @@ var known = []string{
 	"Sends a GOAWAY frame with unknown error code",             // the connection is closed, at times with a reset
 }
 
-func TestH2spec(t *testing.T) {
-	port := serve(t)
+func TestH2spec(t *testing.T)    { testH2spec(t, false) }
+func TestH2specTLS(t *testing.T) { testH2spec(t, true) }
+
+func testH2spec(t *testing.T, sealed bool) {
+	port, _ := serve(t, sealed)
 	stdout := os.Stdout
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -111,7 +175,8 @@ func TestH2spec(t *testing.T) {
 		io.Copy(&b, r)
 		text <- b.String()
 	}()
-	_, err = h2spec.Run(&config.Config{Host: "127.0.0.1", Port: port, Path: "/", Timeout: 5 * time.Second, MaxHeaderLen: 4000, Strict: true})
+	_, err = h2spec.Run(&config.Config{Host: "127.0.0.1", Port: port, Path: "/", Timeout: 5 * time.Second, MaxHeaderLen: 4000, Strict: true,
+		TLS: sealed, Insecure: true})
 	w.Close()
 	os.Stdout = stdout
 	report := <-text
