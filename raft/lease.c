@@ -84,6 +84,8 @@ static void noted(struct node *n, const struct lease_event *e)
 /* What was applied, in order. */
 void leases_applied(struct node *n, const struct lease_event *events, size_t count)
 {
+    if (count > 0)
+        leases_run_clock(n);
     for (size_t i = 0; i < count && !n->failed; i++) {
         const struct lease_event *e = &events[i];
         struct lease *l;
@@ -122,7 +124,8 @@ static void start_clock(struct node *n)
     lease_table_order(&ls->table);
 }
 
-static void run_clock(struct node *n)
+/* Before anything is reckoned by it: what it showed at the last turn would be too early. */
+void leases_run_clock(struct node *n)
 {
     struct leases *ls = &n->leases;
     uint64_t now = node_now(n), step = now - ls->read_ms;
@@ -274,7 +277,7 @@ void leases_pump(struct node *n)
 {
     struct leases *ls = &n->leases;
 
-    run_clock(n);
+    leases_run_clock(n);
     if (node_is_leader(n) && ls->term != core_term(n->core) && n->noop_term == core_term(n->core) &&
         n->applied_index >= n->noop_index)
         start_clock(n);

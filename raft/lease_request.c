@@ -92,6 +92,7 @@ static void prolong(struct node *n, int64_t id)
 {
     struct lease *l = leases_clock_runs(n) ? lease_table_find(&n->leases.table, id) : NULL;
 
+    leases_run_clock(n);
     if (l == NULL || l->expiring)
         return;
     l->fresh_ms = n->leases.clock_ms;

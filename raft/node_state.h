@@ -339,6 +339,7 @@ void leases_fini(struct node *n, uint16_t status);
 int leases_load(struct node *n); /* from the store: at the start, and when another environment takes its place */
 void leases_applied(struct node *n, const struct lease_event *events, size_t count);
 void leases_pump(struct node *n);
+void leases_run_clock(struct node *n);
 void leases_leader_changed(struct node *n); /* leader or term */
 uint64_t leases_timeout_ms(const struct node *n);
 bool leases_clock_runs(const struct node *n);

@@ -12,6 +12,11 @@ struct acknowledged {
     int64_t revision;
 };
 
+struct swapped { /* a put that was to happen only if the key was still of revision from */
+    char key[32];
+    int64_t from, at;
+};
+
 struct committed {
     uint64_t term;
     uint32_t crc;
@@ -28,6 +33,8 @@ struct checker {
     size_t n_acks, cap_acks;
     char (*refused)[48];
     size_t n_refused, cap_refused;
+    struct swapped *swaps;
+    size_t n_swaps, cap_swaps;
     int64_t newest;
 };
 
@@ -42,6 +49,7 @@ void checker_free(struct checker *c)
     free(c->log);
     free(c->acks);
     free(c->refused);
+    free(c->swaps);
     free(c);
 }
 
@@ -191,7 +199,7 @@ int64_t check_newest_acknowledged(const struct world *w)
 }
 
 /* The newest acknowledged put of that key up to bound, or a later one, must be what is read. */
-void check_read(struct world *w, struct store_read *read, const char *key, int64_t bound)
+int64_t check_read(struct world *w, struct store_read *read, const char *key, int64_t bound)
 {
     struct checker *c = w->checker;
     struct op_range op = {.key = slice_from_str(key)};
@@ -211,6 +219,19 @@ void check_read(struct world *w, struct store_read *read, const char *key, int64
         world_violation(w, "stale read: %s at revision %lld, %lld was acknowledged before", key, (long long)got,
                         (long long)want);
     arena_fini(&arena);
+    return got;
+}
+
+void check_swapped(struct world *w, const char *key, int64_t from, int64_t at)
+{
+    struct checker *c = w->checker;
+    struct swapped *x;
+
+    c->swaps = grow(c->swaps, &c->cap_swaps, c->n_swaps + 1, sizeof *c->swaps);
+    x = &c->swaps[c->n_swaps++];
+    snprintf(x->key, sizeof x->key, "%s", key);
+    x->from = from;
+    x->at = at;
 }
 
 /* ---- at the end ---- */
@@ -233,7 +254,7 @@ bool check_is_level(const struct world *w)
 }
 
 struct row {
-    char value[48];
+    char key[32], value[48];
     int64_t revision;
 };
 
@@ -258,11 +279,16 @@ static int dump_event(void *ctx, const struct event *e)
     d->crc = crc32c(d->crc, &e->rev, sizeof e->rev);
     d->crc = crc32c(d->crc, e->key.data, e->key.len);
     d->crc = crc32c(d->crc, value.data, value.len);
+    if (e->kind != EVENT_PUT) {
+        arena_reset(&d->arena);
+        return 0;
+    }
     d->rows = grow(d->rows, &d->cap, d->n + 1, sizeof *d->rows);
     row = &d->rows[d->n++];
     snprintf(row->value, sizeof row->value, "%.*s", (int)value.len, (const char *)value.data);
     row->value[strcspn(row->value, (const char[]){VALUE_END, 0})] = '\0';
     row->revision = e->rev.main;
+    snprintf(row->key, sizeof row->key, "%.*s", (int)e->key.len, (const char *)e->key.data);
     arena_reset(&d->arena);
     return 0;
 }
@@ -343,6 +369,12 @@ void check_final(struct world *w)
             world_violation(w, "%s was acknowledged with revision %lld and stands at %lld", row->value,
                             (long long)c->acks[i].revision, (long long)row->revision);
     }
+    for (size_t i = 0; i < c->n_swaps; i++)
+        for (size_t k = 0; k < d.n; k++)
+            if (d.rows[k].revision > c->swaps[i].from && d.rows[k].revision < c->swaps[i].at &&
+                strcmp(d.rows[k].key, c->swaps[i].key) == 0)
+                world_violation(w, "%s was swapped from revision %lld at %lld, and %lld is between", c->swaps[i].key,
+                                (long long)c->swaps[i].from, (long long)c->swaps[i].at, (long long)d.rows[k].revision);
     for (size_t i = 0; i < c->n_refused; i++)
         if (find_row(&d, c->refused[i]) != NULL)
             world_violation(w, "%s was refused for certain and applied all the same", c->refused[i]);

@@ -164,8 +164,63 @@ static void propose(struct world *w, int client, struct sim_node *s, bool sessio
 
 /* ---- reads ---- */
 
+/* A put only if the key is still what was read. */
+static void swap_done(struct node_proposal *p, uint16_t status, int64_t revision, struct slice body)
+{
+    struct request *q = LIST_ITEM(p, struct request, proposal);
+    struct world *w = q->world;
+    struct result result;
+    struct arena arena;
+
+    w->clients->at[q->client].in_flight--;
+    arena_init(&arena);
+    if (status == STATUS_OK) {
+        if (result_decode(COMMAND_TXN, body, &arena, &result) < 0)
+            world_violation(w, "client %d: the answer to a swap is no answer", q->client);
+        if (result.txn.succeeded) {
+            w->stats.swapped++;
+            check_acknowledged(w, q->key, q->value, revision);
+            check_swapped(w, q->key, q->bound, revision);
+        } else {
+            check_refused(w, q->value);
+        }
+    } else if (!is_unknown(status)) {
+        check_refused(w, q->value);
+    }
+    arena_fini(&arena);
+    free(q);
+}
+
+static void swap(struct world *w, int client, int node, const char *key, int64_t from)
+{
+    struct client *c = &w->clients->at[client];
+    struct request *q = calloc(1, sizeof *q);
+    struct op_compare unchanged = {.result = COMPARE_EQUAL, .target = COMPARE_MOD, .number = from};
+    struct op put = {.kind = OP_PUT};
+    struct command cmd = {.kind = COMMAND_TXN, .txn = {&unchanged, &put, NULL, 1, 1, 0}};
+    struct bytes encoded;
+
+    q->world = w;
+    q->client = client;
+    q->node = node;
+    q->bound = from;
+    snprintf(q->key, sizeof q->key, "%s", key);
+    snprintf(q->value, sizeof q->value, "x%d.%u", client, ++c->counter);
+    unchanged.key = put.put.key = slice_from_str(q->key);
+    put.put.value = slice_from_str(q->value);
+    bytes_init(&encoded);
+    command_encode(&cmd, &encoded);
+    q->proposal.take_command = bytes_take(&encoded, &q->proposal.command_len);
+    q->proposal.done = swap_done;
+    c->in_flight++;
+    w->stats.swaps++;
+    node_propose(w->nodes[node].node, &q->proposal);
+}
+
 static void read_checked(struct world *w, struct request *q, int64_t revision)
 {
+    int64_t got;
+
     struct sim_node *s = &w->nodes[q->node];
     struct store_read *read;
 
@@ -177,8 +232,10 @@ static void read_checked(struct world *w, struct request *q, int64_t revision)
     if (store_read_revision(read) < revision)
         world_violation(w, "node %d says revision %lld and reads %lld", q->node, (long long)revision,
                         (long long)store_read_revision(read));
-    check_read(w, read, q->key, q->bound);
+    got = check_read(w, read, q->key, q->bound);
     store_read_end(read);
+    if (!w->clients->stopped && rng_chance(&w->rng, 400))
+        swap(w, q->client, q->node, q->key, got);
 }
 
 static void barrier_done(struct node_barrier *b, uint16_t status, uint64_t epoch, int64_t revision)

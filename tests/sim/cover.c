@@ -2,6 +2,7 @@
  * the driver that no seed ever reaches proves nothing. */
 #include <stdio.h>
 
+#include "raft/core_library.h"
 #include "raft/node_state.h"
 #include "tests/sim/world.h"
 
@@ -12,7 +13,8 @@
     X(fail_all_reads) X(expire_proposals) X(expire_reads) X(started_with_base) X(timeout_now) X(append_rejected)         \
     X(append_in_parts) X(session_answer_kept) X(vote_durable) X(lost_leadership) X(disk_full) X(tend)          \
     X(read_back_of_an_entry) X(forget_leader)        \
-    X(commit_told) X(commit_learned)
+    X(commit_told) X(commit_learned) X(lease_question) X(lease_reply) X(lease_granted) X(lease_gone) X(lease_noted)         \
+    X(lease_note_taken_back) X(lease_clock_started) X(lease_round) X(own_commands)
 
 enum branch {
 #define BRANCH_ENUM(name) COVER_##name,
@@ -39,6 +41,10 @@ static const char *const mutants[] = {
     "forgetful_vote",     /* term and vote are not synced */
     "no_sessions",        /* a retried command is applied again */
     "read_without_round", /* the leader trusts itself */
+    "commit_goes_back",   /* the library's commit index as it is */
+    "keepalive_without_round", /* a leader confirms keep-alives by itself */
+    "keepalive_with_note", /* and leaves what a checkpoint noted */
+    "leases_forgotten",   /* a new leader's clock gives leases a tenth of their time */
     "requeue_early",      /* proposals are sent again while they may still be applied */
 };
 
@@ -101,6 +107,13 @@ size_t __wrap_core_voters(const struct core *c);
 size_t __wrap_core_voters(const struct core *c)
 {
     return mutant_is("read_without_round") ? 1 : __real_core_voters(c);
+}
+
+uint64_t __real_core_commit(const struct core *c);
+uint64_t __wrap_core_commit(const struct core *c);
+uint64_t __wrap_core_commit(const struct core *c)
+{
+    return mutant_is("commit_goes_back") ? c->raft.commit_index : __real_core_commit(c);
 }
 
 int __real_log_truncate(struct log *l, uint64_t index);
@@ -179,6 +192,12 @@ void __wrap_node_send(struct node *n, uint64_t to, uint8_t type, const struct by
         break;
     case PEER_COMMIT:
         HIT(commit_told);
+        break;
+    case PEER_LEASE:
+        HIT(lease_question);
+        break;
+    case PEER_LEASE_REPLY:
+        HIT(lease_reply);
         break;
     default:
         break;
@@ -300,6 +319,63 @@ int __wrap_log_segment_read(struct log *l, uint32_t segment, uint64_t offset, si
 {
     HIT(read_back_of_an_entry);
     return __real_log_segment_read(l, segment, offset, len, ret_data);
+}
+
+void __real_node_barrier(struct node *n, struct node_barrier *b);
+void __wrap_node_barrier(struct node *n, struct node_barrier *b);
+void __wrap_node_barrier(struct node *n, struct node_barrier *b)
+{
+    if (b == &n->leases.round.barrier) {
+        HIT(lease_round);
+        if (mutant_is("keepalive_without_round")) {
+            b->done(b, STATUS_OK, n->epoch, n->revision);
+            return;
+        }
+    }
+    __real_node_barrier(n, b);
+}
+
+void __real_lease_table_order(struct lease_table *t);
+void __wrap_lease_table_order(struct lease_table *t);
+void __wrap_lease_table_order(struct lease_table *t)
+{
+    HIT(lease_clock_started);
+    for (size_t i = 0; i < t->count && mutant_is("leases_forgotten"); i++)
+        t->heap[i]->deadline_ms -= (uint64_t)t->heap[i]->ttl_s * 900;
+    __real_lease_table_order(t);
+}
+
+bool __real_proposals_submit_own(struct node *n, struct command *commands, size_t count, uint64_t *ret_index);
+bool __wrap_proposals_submit_own(struct node *n, struct command *commands, size_t count, uint64_t *ret_index);
+bool __wrap_proposals_submit_own(struct node *n, struct command *commands, size_t count, uint64_t *ret_index)
+{
+    HIT(own_commands);
+    return __real_proposals_submit_own(n, commands, count, ret_index);
+}
+
+void __real_leases_applied(struct node *n, const struct lease_event *events, size_t count);
+void __wrap_leases_applied(struct node *n, const struct lease_event *events, size_t count);
+void __wrap_leases_applied(struct node *n, const struct lease_event *events, size_t count)
+{
+    const struct sim_node *s = n->callbacks.ctx;
+
+    for (size_t i = 0; i < count; i++) {
+        if (events[i].what == LEASE_GRANTED)
+            HIT(lease_granted);
+        else if (events[i].what == LEASE_NOTED && events[i].seconds != 0)
+            HIT(lease_noted);
+        else if (events[i].what == LEASE_NOTED)
+            HIT(lease_note_taken_back);
+        else
+            HIT(lease_gone), check_lease_gone(s->world, s->index, events[i].id);
+    }
+    __real_leases_applied(n, events, count);
+    for (size_t i = 0; i < count && mutant_is("keepalive_with_note") && node_is_leader(n); i++) {
+        struct lease *l = lease_table_find(&n->leases.table, events[i].id);
+
+        if (l != NULL && events[i].what == LEASE_NOTED)
+            l->noted_s = 0; /* this leader forgets that it stands in the log */
+    }
 }
 
 int __real_core_learn_commit(struct core *c, uint64_t now_ms, uint64_t index);

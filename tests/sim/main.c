@@ -1,4 +1,5 @@
-/* main.c - sim [-v] [-n seeds] [-m mutant] [seed]; sim -l lists the mutants. Runs one seed, or so many from it on. Exit status 1 at the first broken promise.
+/* main.c - sim [-v] [-n seeds] [-t seconds] [-m mutant] [seed]; sim -l lists the mutants. Runs one seed, or so many from
+ * it on, or as many as that time allows. Exit status 1 at the first broken promise.
  * SEED and SEEDS in the environment do the same. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -58,16 +59,20 @@ static uint64_t run_seed(uint64_t seed, bool verbose)
     world_run(w, FAULTY_TIME);
     world_heal(w);
     clients_stop(w);
+    holders_stop(w);
     deadline = w->now + HEALING_TIME;
-    while (w->now < deadline && !(clients_idle(w) && check_is_level(w)))
+    while (w->now < deadline && !(clients_idle(w) && holders_idle(w) && check_is_level(w)))
         world_run(w, w->now + 100 * MS);
     if (!clients_idle(w))
         world_violation(w, "requests are still not answered %u s after healing", HEALING_TIME / SECOND);
+    if (!holders_idle(w))
+        world_violation(w, "leases that nobody keeps alive still live %u s after healing", HEALING_TIME / SECOND);
     if (!check_is_level(w))
         world_violation(w, "the nodes are not level %u s after healing", HEALING_TIME / SECOND);
     check_logs(w);
     check_converged(w);
     check_final(w);
+    check_leases_final(w);
     check_quiet_latency(w);
     hash = w->trace;
     add_stats(&w->stats);
@@ -91,10 +96,23 @@ static void print_stats(uint64_t seeds, double seconds)
            (unsigned long long)s->crashes, (unsigned long long)s->partitions, (unsigned long long)s->elections,
            (unsigned long long)s->transfers, (unsigned long long)s->pauses,
            (unsigned long long)s->full_disks, (unsigned long long)s->stores_lost, (unsigned long long)s->dead_starts);
-    printf("sim: %llu puts: %llu acknowledged, %llu refused, %llu unknown, %llu retries; %llu of %llu barriers passed\n",
+    printf("sim: %llu puts: %llu acknowledged, %llu refused, %llu unknown, %llu retries; %llu of %llu barriers passed, "
+           "%llu of %llu swaps succeeded\n",
            (unsigned long long)s->proposed, (unsigned long long)s->acknowledged, (unsigned long long)s->refused,
            (unsigned long long)s->unknown, (unsigned long long)s->retried, (unsigned long long)s->barriers_ok,
-           (unsigned long long)s->barriers);
+           (unsigned long long)s->barriers, (unsigned long long)s->swapped, (unsigned long long)s->swaps);
+    printf("sim: %llu leases, %llu of them ended by the clock, %llu keep-alives confirmed; %llu flapping partitions, "
+           "%llu clock jumps, %llu disks that died\n",
+           (unsigned long long)s->leases_granted, (unsigned long long)s->leases_ended, (unsigned long long)s->keepalives,
+           (unsigned long long)s->flaps, (unsigned long long)s->clock_jumps, (unsigned long long)s->dying_disks);
+}
+
+static double seconds_since(const struct timespec *begin)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)(now.tv_sec - begin->tv_sec) + (double)(now.tv_nsec - begin->tv_nsec) / 1e9;
 }
 
 int main(int argc, char **argv)
@@ -102,16 +120,20 @@ int main(int argc, char **argv)
     const char *env_seed = getenv("SEED"), *env_seeds = getenv("SEEDS");
     uint64_t seed = env_seed != NULL && *env_seed != '\0' ? strtoull(env_seed, NULL, 0) : 1;
     uint64_t seeds = env_seeds != NULL && *env_seeds != '\0' ? strtoull(env_seeds, NULL, 0) : 1;
-    struct timespec begin, finish;
+    struct timespec begin;
+    uint64_t seconds = 0, done = 0;
     bool verbose = false, mutated = false;
     int option;
 
-    while ((option = getopt(argc, argv, "vln:m:")) != -1) {
+    while ((option = getopt(argc, argv, "vln:t:m:")) != -1) {
         if (option == 'v')
             verbose = true;
         else if (option == 'n')
             seeds = strtoull(optarg, NULL, 0);
-        else if (option == 'l') {
+        else if (option == 't') {
+            seconds = strtoull(optarg, NULL, 0);
+            seeds = UINT64_MAX;
+        } else if (option == 'l') {
             mutant_list();
             return 0;
         } else if (option == 'm' && mutant_set(optarg))
@@ -123,7 +145,7 @@ int main(int argc, char **argv)
         seed = strtoull(argv[optind], NULL, 0);
     atexit(clean_up);
     clock_gettime(CLOCK_MONOTONIC, &begin);
-    for (uint64_t i = 0; i < seeds; i++) {
+    for (uint64_t i = 0; i < seeds && (seconds == 0 || seconds_since(&begin) < (double)seconds); i++, done++) {
         uint64_t hash = run_seed(seed + i, verbose);
 
         if (seeds == 1) {
@@ -137,12 +159,11 @@ int main(int argc, char **argv)
             return 1;
         }
     }
-    clock_gettime(CLOCK_MONOTONIC, &finish);
-    print_stats(seeds, (double)(finish.tv_sec - begin.tv_sec) + (double)(finish.tv_nsec - begin.tv_nsec) / 1e9);
+    print_stats(done, seconds_since(&begin));
     cover_print();
     /* a spoilt driver may leave branches out: that alone does not find it */
-    if (!mutated && seeds >= COVER_SEEDS && cover_missing() > 0) {
-        printf("sim: FAILED; %llu seeds must reach every branch\n", (unsigned long long)seeds);
+    if (!mutated && done >= COVER_SEEDS && cover_missing() > 0) {
+        printf("sim: FAILED; %llu seeds must reach every branch\n", (unsigned long long)done);
         return 1;
     }
     return 0;

@@ -16,6 +16,10 @@ sim: $(SIM)
 # make sim-run SEEDS=n [SEED=first]
 sim-run: $(SIM)
 	SEED= $(SIM) -n $(SEEDS) $(if $(SEED),$(SEED),1)
+# make sim-soak MINUTES=n [SEED=first]
+MINUTES ?= 30
+sim-soak: $(SIM)
+	SEED= SEEDS= $(SIM) -t $$(($(MINUTES) * 60)) $(if $(SEED),$(SEED),1)
 # Each spoilt driver must be found out within so many seeds, by a broken promise or an assertion.
 MUTANT_SEEDS ?= 300
 sim-mutants: $(SIM)
@@ -25,4 +29,4 @@ sim-mutants: $(SIM)
 		elif ! grep -qE '^sim: FAILED; replay|Assertion' $(BUILD)/sim/$$m.txt; then \
 			cat $(BUILD)/sim/$$m.txt; echo "sim: mutant $$m survived: it ended with status $$s, but broke no promise"; exit 1; \
 		else echo "sim: mutant $$m found: $$(sed -n 1p $(BUILD)/sim/$$m.txt)"; fi; done
-.PHONY: sim sim-run sim-mutants
+.PHONY: sim sim-run sim-soak sim-mutants

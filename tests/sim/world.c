@@ -127,14 +127,14 @@ static uint64_t clock_now(void *ctx)
 {
     const struct sim_node *s = ctx;
 
-    return s->world->now / MS;
+    return (s->world->now + s->clock_ahead) / MS;
 }
 
 static int64_t clock_wall(void *ctx)
 {
     const struct sim_node *s = ctx;
 
-    return (int64_t)(1700000000000000000ll + (int64_t)s->world->now * 1000 + s->index * 1000000);
+    return (int64_t)(1700000000000000000ll + (int64_t)s->world->now * 1000 + s->index * 1000000) + s->wall_off_ns;
 }
 
 static uint64_t clock_random(void *ctx)
@@ -149,6 +149,7 @@ static void clock_set_timer(void *ctx, uint64_t at_ms)
     struct sim_node *s = ctx;
     uint64_t at = at_ms > UINT64_MAX / MS ? UINT64_MAX / 2 : at_ms * MS;
 
+    at = at > s->clock_ahead ? at - s->clock_ahead : 0;
     s->timer_number++;
     push(s->world, (struct sim_event){.at = at > s->world->now ? at : s->world->now,
                                   .kind = SIM_TIMER,
@@ -272,7 +273,7 @@ void world_start_node(struct world *w, int i)
         .id = s->id, .cluster_id = 42, .name = "sim", .members = members, .n_members = (size_t)w->n_nodes,
         .heartbeat_ms = 50, .election_ms = 500, .proposal_timeout_ms = 3000, .store_dir = s->dir,
         .store_flags = STORE_NOSYNC, .store_map_bytes = (size_t)256 << 20, .log_segment_bytes = w->segment_bytes,
-        .log_cache_bytes = 32 * 1024};
+        .log_cache_bytes = 32 * 1024, .lease_note_ms = 1500};
     struct clock clock = {s, clock_now, clock_wall, clock_random, clock_set_timer};
     struct network network = {s, network_send, network_set_peers, network_push_out, NULL};
     struct workers workers = {s, workers_submit, workers_idle};
@@ -380,6 +381,8 @@ void world_heal(struct world *w)
         w->nodes[i].disk_latency = 1 * MS;
         w->nodes[i].paused_until = 0;
         sim_disk_set_full(w->nodes[i].disk, false);
+        if (w->nodes[i].crash_wanted)
+            world_crash_node(w, i);
         world_start_node(w, i);
     }
 }
@@ -398,11 +401,70 @@ static void make_partition(struct world *w)
     world_note(w, "partition %llx%s", (unsigned long long)side, one_way ? ", one way" : "");
 }
 
+/* On and off, several times a second. */
+static void flap(struct world *w)
+{
+    if (w->ending || w->flaps_left == 0) {
+        w->flaps_left = 0;
+        return;
+    }
+    if (w->flaps_left-- % 2 == 1)
+        memset(w->cut, 0, sizeof w->cut);
+    else
+        memcpy(w->cut, w->flapping, sizeof w->cut);
+    world_at(w, 10 * MS + rng_below(&w->rng, 300 * MS), SIM_FLAP, 0, 0);
+}
+
+/* The clocks of a machine that was suspended, or set: the monotonic one forwards only. */
+static void jump_clock(struct world *w, struct sim_node *s)
+{
+    w->stats.clock_jumps++;
+    if (rng_chance(&w->rng, 500))
+        s->clock_ahead += 500 * MS + rng_below(&w->rng, 10 * SECOND);
+    s->wall_off_ns = (int64_t)rng_below(&w->rng, 7200u * 1000000000ull) - 3600ll * 1000000000;
+    world_note(w, "node %d: clock jumps", s->index);
+}
+
+/* Within moments a write or sync of its log fails, and the machine with it. */
+static void dying_disk(struct world *w, struct sim_node *s)
+{
+    w->stats.dying_disks++;
+    s->crash_wanted = true;
+    sim_disk_die_after(s->disk, 1 + (unsigned)rng_below(&w->rng, 20));
+    world_at(w, rng_below(&w->rng, 500 * MS), SIM_STOP, s->index, s->life);
+}
+
+static void one_more_fault(struct world *w, struct sim_node *s)
+{
+    switch (rng_below(&w->rng, 3)) {
+    case 0:
+        if (!w->faults.flaps || w->n_nodes == 1)
+            break;
+        w->stats.flaps++;
+        memcpy(w->flapping, w->cut, sizeof w->cut);
+        w->flaps_left = 2 + (unsigned)rng_below(&w->rng, 20);
+        flap(w);
+        break;
+    case 1:
+        if (w->faults.clock_jumps)
+            jump_clock(w, s);
+        break;
+    case 2:
+        if (w->faults.dying_disks && s->node != NULL && !s->crash_wanted)
+            dying_disk(w, s);
+        break;
+    }
+}
+
 static void one_fault(struct world *w)
 {
     int i = (int)rng_below(&w->rng, (uint64_t)w->n_nodes);
     struct sim_node *s = &w->nodes[i];
 
+    if (rng_chance(&w->rng, 250)) {
+        one_more_fault(w, s);
+        return;
+    }
     switch (rng_below(&w->rng, 7)) {
     case 0:
         if (!w->faults.crashes || s->node == NULL)
@@ -524,6 +586,18 @@ static void handle(struct world *w, const struct sim_event *e)
     case SIM_CLIENT:
         clients_event(w, e->number);
         return;
+    case SIM_HOLDER:
+        holders_event(w, e->number);
+        return;
+    case SIM_FLAP:
+        flap(w);
+        return;
+    case SIM_STOP:
+        if (s->node != NULL && s->life == e->number) {
+            world_crash_node(w, e->node);
+            world_at(w, rng_below(&w->rng, 2 * SECOND), SIM_START, e->node, 0);
+        }
+        return;
     case SIM_START:
         world_start_node(w, e->node);
         break;
@@ -574,6 +648,9 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
     w->faults.stores_lost = rng_chance(&w->rng, 500);
     w->faults.pauses = rng_chance(&w->rng, 500);
     w->faults.transfers = rng_chance(&w->rng, 500);
+    w->faults.flaps = rng_chance(&w->rng, 500);
+    w->faults.clock_jumps = rng_chance(&w->rng, 300);
+    w->faults.dying_disks = rng_chance(&w->rng, 500);
     w->padding = rng_chance(&w->rng, 600) ? 0 : rng_chance(&w->rng, 900) ? 3000 : 60000;
     w->segment_bytes = w->padding <= 3000 && rng_chance(&w->rng, 500) ? 64 * 1024 : 5 * 1024 * 1024;
     w->checker = checker_new();
@@ -589,6 +666,7 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
         mkdir(s->dir, 0700);
     }
     w->clients = clients_new(w);
+    w->holders = holders_new(w);
     for (int i = 0; i < w->n_nodes; i++)
         world_at(w, rng_below(&w->rng, 100 * MS), SIM_START, i, 0);
     world_at(w, 2 * SECOND, SIM_FAULT, 0, 0);
@@ -605,6 +683,7 @@ void world_free(struct world *w)
     for (size_t i = 0; i < w->n_events; i++)
         free(w->heap[i].data);
     clients_free(w->clients);
+    holders_free(w->holders);
     checker_free(w->checker);
     free(w->heap);
     free(w);

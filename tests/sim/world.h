@@ -20,6 +20,7 @@
 struct world;
 struct sim_disk;
 struct clients;
+struct holders;
 struct checker;
 
 /* ---- chance ---- */
@@ -71,6 +72,8 @@ struct sim_node {
     struct work *running[WORK_QUEUES];     /* run, not done */
     uint64_t disk_latency;                 /* of a flush */
     uint64_t paused_until; /* as by SIGSTOP */
+    uint64_t clock_ahead;  /* of its monotonic clock, which never goes back */
+    int64_t wall_off_ns;   /* of its wall clock */
     uint64_t leader_seen;
     int64_t revision_told;
 };
@@ -79,23 +82,27 @@ struct faults { /* per mille, or times */
     unsigned loss, duplicate, reorder;
     uint64_t latency;
     bool crashes, partitions, slow_disks, transfers, pauses, full_disks, dying_starts, stores_lost;
+    bool flaps, clock_jumps, dying_disks;
 };
 
 struct stats {
     uint64_t events, messages, lost, duplicated, crashes, partitions, elections, transfers, pauses, full_disks, stores_lost, dead_starts;
     uint64_t proposed, acknowledged, unknown, refused, retried, barriers, barriers_ok;
+    uint64_t flaps, clock_jumps, dying_disks, swaps, swapped, leases_granted, leases_ended, keepalives;
 };
 
 struct world {
     uint64_t seed, rng, now, order, trace;
     int n_nodes;
     struct sim_node nodes[WORLD_MAX_NODES];
-    bool cut[WORLD_MAX_NODES][WORLD_MAX_NODES];
+    bool cut[WORLD_MAX_NODES][WORLD_MAX_NODES], flapping[WORLD_MAX_NODES][WORLD_MAX_NODES];
+    unsigned flaps_left;
     struct sim_event *heap;
     size_t n_events, cap_events;
     struct faults faults;
     struct stats stats;
     struct clients *clients;
+    struct holders *holders;
     struct checker *checker;
     char dir[96];
     bool verbose, ending;
@@ -109,7 +116,7 @@ void world_violation(struct world *w, const char *format, ...)
     __attribute__((format(printf, 2, 3), noreturn));
 void world_note(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A call in so many microseconds; kind and number are the caller's. */
-enum { SIM_TIMER = 1, SIM_FRAME, SIM_RUN, SIM_DONE, SIM_FAULT, SIM_CLIENT, SIM_START };
+enum { SIM_TIMER = 1, SIM_FRAME, SIM_RUN, SIM_DONE, SIM_FAULT, SIM_CLIENT, SIM_START, SIM_HOLDER, SIM_FLAP, SIM_STOP };
 void world_at(struct world *w, uint64_t delay, int kind, int node, uint64_t number);
 /* Runs until that time, or until nothing is left to do. */
 void world_run(struct world *w, uint64_t until);
@@ -126,6 +133,15 @@ void clients_event(struct world *w, uint64_t number);
 bool clients_idle(const struct world *w);
 void clients_stop(struct world *w);
 
+/* ---- leases.c ---- */
+struct holders *holders_new(struct world *w);
+void holders_free(struct holders *h);
+void holders_event(struct world *w, uint64_t number);
+bool holders_idle(const struct world *w);
+void holders_stop(struct world *w);
+void check_lease_gone(struct world *w, int node, int64_t id);
+void check_leases_final(struct world *w);
+
 /* ---- check.c ---- */
 struct checker *checker_new(void);
 void checker_free(struct checker *c);
@@ -136,7 +152,8 @@ void check_converged(struct world *w);                     /* after healing: all
 bool check_is_level(const struct world *w);
 void check_acknowledged(struct world *w, const char *key, const char *value, int64_t revision);
 void check_refused(struct world *w, const char *value); /* a definite refusal: it must never appear */
-void check_read(struct world *w, struct store_read *read, const char *key, int64_t bound);
+int64_t check_read(struct world *w, struct store_read *read, const char *key, int64_t bound); /* its revision; 0: none */
+void check_swapped(struct world *w, const char *key, int64_t from, int64_t at); /* nothing came in between */
 int64_t check_newest_acknowledged(const struct world *w);
 void check_final(struct world *w);
 

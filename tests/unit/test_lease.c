@@ -18,15 +18,7 @@ int __real_store_apply(struct store_batch *b, uint64_t index, uint64_t term, uin
 int __wrap_store_apply(struct store_batch *b, uint64_t index, uint64_t term, uint32_t position, const struct command *cmd,
                        struct arena *arena, struct result *ret_result, bool *ret_fresh)
 {
-    bool other_term = cmd->kind == COMMAND_LEASE_EXPIRE && cmd->lease.term != term;
-    int rc = 0;
-
-    if (cmd->kind >= COMMAND_LEASE_GRANT && cmd->kind <= COMMAND_LEASE_CHECKPOINT) {
-        *ret_result = (struct result){.status = other_term ? STATUS_NOT_LEADER : STATUS_OK, .revision = 1};
-        *ret_fresh = true;
-    } else {
-        rc = __real_store_apply(b, index, term, position, cmd, arena, ret_result, ret_fresh);
-    }
+    int rc = __real_store_apply(b, index, term, position, cmd, arena, ret_result, ret_fresh);
 
     if (rc == 0 && *ret_fresh && ret_result->status == STATUS_OK &&
         (cmd->kind == COMMAND_LEASE_EXPIRE || cmd->kind == COMMAND_LEASE_REVOKE))
@@ -125,6 +117,21 @@ static void a_lease_ends_when_its_time_is_over_and_not_before(void **state)
     ask(b, &a, true, 7);
     settle(b);
     assert_true(a.ended == 1 && a.status == STATUS_LEASE_NOT_FOUND);
+    bench_free(b);
+}
+
+static void a_grant_counts_from_the_moment_of_its_turn(void **state)
+{
+    struct bench *b = sole();
+
+    grant(b, 6, 100 * TTL_S);
+    wait_ms(b, 50);
+    b->now += 90; /* since the last turn */
+    grant(b, 7, TTL_S);
+    wait_ms(b, TTL_MS - 20);
+    assert_int_equal(n_gone, 0);
+    wait_ms(b, 200);
+    assert_int_equal(n_gone, 1);
     bench_free(b);
 }
 
@@ -241,6 +248,44 @@ static void a_hundred_thousand_leases_are_cheap(void **state)
     for (int64_t i = 1; i <= 100000; i++)
         assert_int_equal(lease_table_find(&b->node->leases.table, i) == NULL, i % 7 == 1);
     wait_ms(b, 10000); /* turns with so many */
+    bench_free(b);
+}
+
+static void a_new_start_gives_every_lease_its_time_again(void **state)
+{
+    struct bench *b = sole();
+
+    grant(b, 7, TTL_S);
+    wait_ms(b, TTL_MS - 500);
+    node_close(b->node);
+    assert_int_equal(bench_open(b, 1), 0);
+    assert_int_equal(node_start(b->node), 0);
+    settle(b);
+    wait_ms(b, TTL_MS + ELECTION_MS - 200);
+    assert_int_equal(n_gone, 0);
+    wait_ms(b, 500);
+    assert_int_equal(n_gone, 1);
+    bench_free(b);
+}
+
+static void what_remains_is_noted_and_a_new_start_knows_it(void **state)
+{
+    struct bench *b = sole();
+
+    grant(b, 7, 1000);
+    wait_ms(b, 290000);
+    assert_int_equal(n_notes, 0);
+    wait_ms(b, 11000);
+    assert_int_equal(n_notes, 1);
+    assert_in_range(last_note, 699, 701);
+    node_close(b->node);
+    assert_int_equal(bench_open(b, 1), 0);
+    assert_int_equal(node_start(b->node), 0);
+    settle(b);
+    wait_ms(b, 690000);
+    assert_int_equal(n_gone, 0);
+    wait_ms(b, 15000);
+    assert_int_equal(n_gone, 1);
     bench_free(b);
 }
 
@@ -400,12 +445,15 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(a_lease_ends_when_its_time_is_over_and_not_before, reset),
+        cmocka_unit_test_setup(a_grant_counts_from_the_moment_of_its_turn, reset),
         cmocka_unit_test_setup(a_keepalive_gives_the_whole_time_again, reset),
         cmocka_unit_test_setup(a_leader_that_slept_hears_the_keepalives_first, reset),
         cmocka_unit_test_setup(nothing_expires_for_an_election_timeout_behind_a_pause, reset),
         cmocka_unit_test_setup(a_short_time_is_raised_and_a_number_is_given, reset),
         cmocka_unit_test_setup(many_ends_come_at_a_bounded_rate, reset),
         cmocka_unit_test_setup(a_hundred_thousand_leases_are_cheap, reset),
+        cmocka_unit_test_setup(a_new_start_gives_every_lease_its_time_again, reset),
+        cmocka_unit_test_setup(what_remains_is_noted_and_a_new_start_knows_it, reset),
         cmocka_unit_test_setup(a_keepalive_takes_a_note_back_before_it_is_confirmed, reset),
         cmocka_unit_test_setup(requests_have_limits_and_deadlines, reset),
         cmocka_unit_test_setup(a_keepalive_is_answered_after_a_round_begun_behind_it, reset),
