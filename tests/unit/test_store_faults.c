@@ -89,6 +89,75 @@ static int digest_child(void *ctx, const struct store_child *c)
     return 0;
 }
 
+static int digest_lease(void *ctx, const struct lease_info *lease)
+{
+    struct digest *d = ctx;
+
+    d->crc = crc32c(d->crc, lease, sizeof(*lease));
+    return 0;
+}
+
+static int digest_slice(void *ctx, struct slice s)
+{
+    struct digest *d = ctx;
+
+    d->crc = crc32c(d->crc, s.data, s.len);
+    return 0;
+}
+
+static int digest_xattr(void *ctx, struct slice name, uint64_t value_len)
+{
+    return digest_slice(ctx, name);
+}
+
+static int digest_lock(void *ctx, const struct lock_op *lock, uint64_t token)
+{
+    struct digest *d = ctx;
+
+    d->crc = crc32c(d->crc, &lock->owner, sizeof(lock->owner));
+    d->crc = crc32c(d->crc, &token, sizeof(token));
+    return 0;
+}
+
+/* What version 0.2 added. */
+static int read_later(struct fixture *f, struct digest *d)
+{
+    const struct lock_op asked = {.ino = 5, .session = 9, .kind = LOCK_POSIX, .type = LOCK_EXCLUSIVE};
+    struct lock_op conflict;
+    struct alarm *alarms;
+    struct slice value;
+    int64_t revision, compacted;
+    uint64_t index;
+    uint32_t hash = 0;
+    uint16_t status;
+    size_t n = 0;
+    bool found;
+    int rc = store_leases(d->r, 0, digest_lease, d);
+
+    if (rc == 0)
+        rc = store_lease_keys(d->r, 7, digest_slice, d);
+    if (rc == 0)
+        rc = store_alarms(d->r, &f->arena, &alarms, &n);
+    d->crc = crc32c(d->crc, &n, sizeof(n));
+    if (rc == 0)
+        rc = store_xattr_list(d->r, S("/dir"), digest_xattr, d);
+    if (rc == 0)
+        rc = store_xattr_get(d->r, S("/dir"), S("user.kept"), &f->arena, &value);
+    if (rc == -ENODATA || rc == -ENOENT) /* it has moved */
+        rc = 0;
+    if (rc == 0)
+        rc = store_locks(d->r, digest_lock, d);
+    if (rc == 0)
+        rc = store_lock_query(d->r, &asked, &conflict, &found);
+    if (rc == 0)
+        rc = store_hash(d->r, &hash, &revision, &index);
+    d->crc = crc32c(d->crc, &hash, sizeof(hash));
+    if (rc == 0)
+        rc = store_hash_kv(d->r, 0, &hash, &compacted, &revision, &status);
+    d->crc = crc32c(d->crc, &hash, sizeof(hash));
+    return rc;
+}
+
 static int read_all(struct fixture *f, uint32_t *ret_crc)
 {
     const struct op_range op = {.key = slice_make("", 1), .range_end = slice_make("", 1)};
@@ -110,6 +179,8 @@ static int read_all(struct fixture *f, uint32_t *ret_crc)
         rc = store_list(d.r, S(""), S(""), digest_child, &d);
     if (rc == 0)
         rc = store_stat(d.r, S("/dir"), &stat);
+    if (rc == 0)
+        rc = read_later(f, &d);
     if (rc == 0)
         rc = store_read_renew(d.r);
     if (rc == 0)
@@ -140,6 +211,14 @@ static int apply_commands(struct fixture *f, struct store_batch *b, uint64_t ind
         {.kind = OP_PUT, .put = {.key = S("new"), .value = S("v")}},
         {.kind = OP_RANGE, .range = {.key = S("a"), .range_end = S("z")}},
     };
+    struct lease_checkpoint points[] = {{7, 5}};
+    const struct lock_op lock = {.ino = 6, .session = 1, .owner = 1, .kind = LOCK_POSIX, .type = LOCK_EXCLUSIVE, .end = 99,
+                                 .lease = 8};
+    const struct lock_op waiting = {.ino = 6, .session = 2, .owner = 2, .request = 1, .kind = LOCK_POSIX,
+                                    .type = LOCK_SHARED, .end = 9, .wait = true};
+    const struct lock_op other_waiting = {.ino = 5, .session = 2, .owner = 2, .request = 1, .kind = LOCK_POSIX,
+                                          .type = LOCK_SHARED, .end = 9};
+    const struct lock_op part = {.ino = 6, .session = 1, .owner = 1, .kind = LOCK_POSIX, .start = 20, .end = 29};
     struct op_compare compare = {.key = S("old"), .target = COMPARE_VERSION, .result = COMPARE_GREATER};
     const struct command commands[] = {
         {.kind = COMMAND_PUT, .put = {.key = S("old"), .value = long_bytes(f, 3000), .prev_kv = true}},
@@ -154,6 +233,24 @@ static int apply_commands(struct fixture *f, struct store_batch *b, uint64_t ind
         {.kind = COMMAND_DELETE_RANGE, .del = {.key = S("L"), .range_end = S("M"), .prev_kv = true}},
         {.kind = COMMAND_MEMBER_PUBLISH, .member = {.id = 5, .name = S("five")}},
         {.kind = COMMAND_ALLOC_INODES, .alloc_inodes = {.count = 10}},
+        {.kind = COMMAND_LEASE_GRANT, .lease = {.id = 8, .ttl_s = 10}},
+        {.kind = COMMAND_LEASE_CHECKPOINT, .checkpoint = {points, 1}},
+        {.kind = COMMAND_PUT, .put = {.key = S("leased"), .lease = 8}},
+        {.kind = COMMAND_FILE_LOCK, .lock = lock},
+        {.kind = COMMAND_FILE_LOCK, .lock = waiting},
+        {.kind = COMMAND_FILE_LOCK_CANCEL, .lock = other_waiting},
+        {.kind = COMMAND_FILE_UNLOCK, .lock = part},
+        {.kind = COMMAND_LEASE_REVOKE, .lease = {.id = 8}},
+        {.kind = COMMAND_LEASE_EXPIRE, .lease = {.id = 7, .term = 1}},
+        {.kind = COMMAND_FILE_SETXATTR, .file = {.path = S("/m/f"), .path2 = S("user.x"), .value = long_bytes(f, 3000)}},
+        {.kind = COMMAND_FILE_SETXATTR, .file = {.path = S("/m/f"), .path2 = S("user.x"), .value = S("short")}},
+        {.kind = COMMAND_FILE_REMOVEXATTR, .file = {.path = S("/m/moved"), .path2 = S("user.kept")}},
+        {.kind = COMMAND_FILE_UNLINK, .file = {.path = S("/m/f")}},
+        {.kind = COMMAND_COMPACT, .compact.revision = 6},
+        {.kind = COMMAND_QUOTA_SET, .quota.bytes = 1 << 30},
+        {.kind = COMMAND_CLUSTER_VERSION, .cluster_version.version = 2},
+        {.kind = COMMAND_ALARM, .alarm = {ALARM_ACTIVATE, ALARM_NOSPACE, 3}},
+        {.kind = COMMAND_ALARM, .alarm = {ALARM_DEACTIVATE, ALARM_NOSPACE, 4}},
     };
     struct result result;
     bool fresh;
@@ -188,10 +285,24 @@ static int run_batch(struct fixture *f, uint64_t index)
 
 static void prepare(struct fixture *f)
 {
+    struct lock_op lock = {.ino = 5, .session = 1, .owner = 1, .request = 1, .kind = LOCK_POSIX, .type = LOCK_EXCLUSIVE,
+                           .end = 9, .lease = 7};
+
     fixture_begin(f);
     fixture_put(f, "/dir/a", "1");
     fixture_put(f, "/dir/b/c", "2");
     fixture_apply(f, (struct command){.kind = COMMAND_PUT, .put = {.key = S("/dir/b/d"), .value = long_bytes(f, 2000)}});
+    fixture_apply(f, (struct command){.kind = COMMAND_LEASE_GRANT, .lease = {.id = 7, .ttl_s = 10}});
+    fixture_apply(f, (struct command){.kind = COMMAND_PUT, .put = {.key = S("held"), .lease = 7}});
+    fixture_apply(f, (struct command){.kind = COMMAND_FILE_SETXATTR,
+                                      .file = {.path = S("/dir"), .path2 = S("user.kept"), .value = long_bytes(f, 3000)}});
+    fixture_apply(f, (struct command){.kind = COMMAND_FILE_LOCK, .lock = lock});
+    for (lock.owner = 2; lock.owner < 4; lock.owner++) {
+        lock.wait = true;
+        lock.lease = 0;
+        lock.session = lock.owner;
+        fixture_apply(f, (struct command){.kind = COMMAND_FILE_LOCK, .lock = lock});
+    }
 }
 
 static void each_failing_call_leaves_no_trace(int error)
