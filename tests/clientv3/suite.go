@@ -73,6 +73,10 @@ func All(t *testing.T) {
 		{"Ordering", Ordering},
 		{"Leasing", Leasing},
 		{"Naming", Naming},
+		{"Alarm", Alarm},
+		{"Hashes", Hashes},
+		{"Maintenance", Maintenance},
+		{"Snapshot", Snapshot},
 		{"Etcdctl", Etcdctl},
 		{"Compact", Compact},
 		{"Program", Program},
@@ -85,6 +89,10 @@ func All(t *testing.T) {
 	t.Run("Mount", func(t *testing.T) {
 		defer watchdog(t, 120*time.Second)()
 		Mount(t)
+	})
+	t.Run("Quota", func(t *testing.T) {
+		defer watchdog(t, 120*time.Second)()
+		Quota(t)
 	})
 	t.Run("NoQuorum", func(t *testing.T) {
 		defer watchdog(t, 120*time.Second)()
