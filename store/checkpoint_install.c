@@ -51,10 +51,8 @@ static int make_own(const char *path, const struct checkpoint_info *info, uint64
         if (rc < 0)
             mdb_txn_abort(txn);
         else
-            rc = err_from_mdb(mdb_txn_commit(txn));
+            rc = err_from_mdb(mdb_txn_commit(txn)); /* which syncs */
     }
-    if (rc == 0)
-        rc = err_from_mdb(mdb_env_sync(env, 1));
     mdb_env_close(env);
     return rc;
 }

@@ -1,13 +1,16 @@
-/* Crash states of the store's files: CURRENT, RUN and the environments, written without syncs (docs/decisions/005).
+/* Crash states of the store's files: CURRENT, RUN, checkpoints and the environments, written without syncs
+ * (docs/decisions/005).
  *
  * The store runs on a real directory; the calls that write (its own and LMDB's, which the linker resolves to the ones here) are
  * also made on a disk in memory that knows what a power cut could leave (disk_memory.h). After each of them some such states are
  * laid out in another directory and opened there as in the next boot. Then, with the entries of the log applied from where the store
- * says that it is, it must hold exactly what the log says.
+ * says that it is, it must hold exactly what the log says. Behind each checkpoint the log gives up what is before it, so a state
+ * from which an older entry would be needed is one that has lost data.
  *
  * Usage: crash-store [STATES [MUTANT]]; SEED in the environment replays, CRASH_DIR is where it works (nothing is really synced,
  * so a file system in memory is best). MUTANT "boot": the machine's boot is not told apart, so
- * an environment of unsynced pages is believed; "sync": nothing is ever synced. Both must be found (status not 0). */
+ * an environment of unsynced pages is believed; "sync": nothing is ever synced; "trim": the log is trimmed when a checkpoint
+ * is begun, not when it is durable; "sync_dir": a checkpoint's name is not synced. All must be found (status not 0). */
 #include <assert.h>
 #include <dirent.h>
 #include <errno.h>
@@ -24,6 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "store/checkpoint.h"
 #include "store/store.h"
 #include "tests/crash/disk_memory.h"
 
@@ -333,10 +337,11 @@ struct run {
     char dir[PATH_BYTES], check[PATH_BYTES];
     struct entry log[ENTRIES_MAX];
     uint64_t n_log; /* all of it durable: the log is another test's matter */
+    uint64_t log_first; /* entries before this one are given up */
     struct store *live;
     uint64_t *seen;
     size_t n_seen, seen_cap;
-    uint64_t made, violations, refilled, trusted;
+    uint64_t made, violations, refilled, trusted, checkpoints, from_checkpoint, swaps;
 };
 
 static uint64_t pick(struct run *r, uint64_t n)
@@ -477,9 +482,12 @@ static const char *compare(struct run *r, struct store *s, uint64_t n)
     return c.differs || c.next < KEYS ? "other keys or values" : NULL;
 }
 
-static int open_store(const char *dir, struct store **ret_store)
+static int open_store(const struct run *r, const char *dir, struct store **ret_store)
 {
-    struct store_options options = {.flags = STORE_WRITER | STORE_UNSYNCED, .cluster_id = 7, .map_bytes = 64u << 20};
+    struct store_options options = {.flags = STORE_WRITER | STORE_UNSYNCED,
+                                    .cluster_id = 7,
+                                    .map_bytes = 64u << 20,
+                                    .log_first = r->log_first};
     char path[PATH_BYTES + 8];
 
     snprintf(path, sizeof(path), "%s/s", dir);
@@ -502,6 +510,10 @@ static bool catch_up(struct run *r, struct store *s, bool *ret_refilled)
 
     if (rc < 0 || applied > r->n_log) {
         violation(r, "it claims entries that were never there", rc);
+        return false;
+    }
+    if (applied + 1 < r->log_first) {
+        violation(r, "the log does not go on from it", 0);
         return false;
     }
     *ret_refilled = applied == 0;
@@ -527,9 +539,11 @@ static void check_state(struct run *r, struct disk_memory *m, bool boots)
     lay_out(m, r->check);
     rec.on = false;
     rec.boot += boots;
-    rc = open_store(r->check, &s);
+    rc = open_store(r, r->check, &s);
     if (rc < 0) {
         violation(r, "it cannot be opened", rc);
+    } else if (store_origin(s) == STORE_FROM_CHECKPOINT) {
+        r->from_checkpoint += catch_up(r, s, &refilled);
     } else if (catch_up(r, s, &refilled)) {
         refilled ? r->refilled++ : r->trusted++;
     }
@@ -556,6 +570,67 @@ static void sample(void *arg)
     }
 }
 
+/* ---- checkpoints ---- */
+
+static void checkpoint(struct run *r)
+{
+    struct checkpoint_info info;
+    uint64_t keep = pick(r, 2) ? 0 : pick(r, 30);
+    int rc;
+
+    r->checkpoints++;
+    if (strcmp(rec.mutant, "trim") == 0)
+        r->log_first = r->n_log + 1;
+    rc = checkpoint_write(r->live, &info);
+    if (rc < 0)
+        violation(r, "a checkpoint fails", rc);
+    else if (info.applied_index > keep && info.applied_index - keep + 1 > r->log_first)
+        r->log_first = info.applied_index - keep + 1;
+}
+
+/* Another environment takes the place of the live one: made from the newest checkpoint and brought up to date, as in a
+ * defragmentation, or as it is, as when another member's state is installed. */
+static void replace(struct run *r)
+{
+    struct store_options options = {.flags = STORE_WRITER | STORE_UNSYNCED, .cluster_id = 7, .map_bytes = 64u << 20};
+    struct checkpoint_info info;
+    struct store *next = NULL;
+    char dir[PATH_BYTES + 8];
+    uint64_t epoch = store_epoch(r->live) + 1;
+    bool refilled;
+    int rc;
+
+    r->swaps++;
+    snprintf(dir, sizeof(dir), "%s/s", r->dir);
+    rc = checkpoint_latest(dir, &info);
+    if (rc == -ENOENT)
+        return;
+    if (pick(r, 2)) {
+        rc = checkpoint_install(dir, info.path, 7, &epoch);
+        store_close(r->live);
+        r->live = NULL;
+        if (rc == 0)
+            rc = open_store(r, r->dir, &r->live);
+        if (rc == 0)
+            catch_up(r, r->live, &refilled);
+    } else {
+        rc = checkpoint_make(dir, info.path, 7, epoch);
+        if (rc == 0)
+            rc = store_open_next(dir, epoch, &options, &next);
+        if (rc == 0 && info.applied_index < r->n_log)
+            rc = apply(next, r->log, info.applied_index + 1, r->n_log);
+        if (rc == 0)
+            rc = store_publish(next, r->live);
+        if (rc == 0) {
+            store_close(r->live);
+            r->live = next;
+            rc = store_clean(next);
+        }
+    }
+    if (rc < 0)
+        violation(r, "another environment cannot take over", rc);
+}
+
 /* ---- lives ---- */
 
 static void work(struct run *r)
@@ -563,7 +638,14 @@ static void work(struct run *r)
     unsigned batches = (unsigned)pick(r, 12);
 
     for (unsigned i = 0; i < batches && r->violations == 0; i++) {
-        uint64_t first = r->n_log + 1, n = 1 + pick(r, 8);
+        uint64_t first = r->n_log + 1, n = 1 + pick(r, 8), other = pick(r, 12);
+
+        if (other < 2)
+            checkpoint(r);
+        else if (other == 2)
+            replace(r);
+        if (r->violations != 0)
+            return;
 
         for (uint64_t k = 0; k < n && r->n_log < ENTRIES_MAX; k++)
             r->log[r->n_log++] =
@@ -600,18 +682,22 @@ static void run_seed(struct run *r, uint64_t seed)
 {
     r->seed = r->random = seed;
     r->n_log = 0;
+    r->log_first = 1;
     rec.shadow = disk_memory_new();
     clear(r->dir);
     for (unsigned i = 0; i < 5 && r->violations == 0; i++) {
         bool refilled;
 
         disk_memory_faults(rec.shadow)->lying_sync = strcmp(rec.mutant, "sync") == 0;
-        disk_memory_faults(rec.shadow)->lying_sync_dir = strcmp(rec.mutant, "sync") == 0;
+        disk_memory_faults(rec.shadow)->lying_sync_dir =
+            strcmp(rec.mutant, "sync") == 0 || strcmp(rec.mutant, "sync_dir") == 0;
         disk_memory_watch(rec.shadow, sample, r);
         snprintf(rec.root, sizeof(rec.root), "%s", r->dir);
         rec.on = true;
-        if (open_store(r->dir, &r->live) < 0) {
-            violation(r, "a restart fails", 0);
+        int rc = open_store(r, r->dir, &r->live);
+
+        if (rc < 0) {
+            violation(r, "a restart fails", rc);
             break;
         }
         if (catch_up(r, r->live, &refilled))
@@ -645,8 +731,9 @@ int main(int argc, char **argv)
     printf("seed SEED=%" PRIu64 " %s\n", seed, rec.mutant);
     while (r->n_seen < wanted && r->violations == 0)
         run_seed(r, seed + seeds++);
-    printf("states %zu distinct of %" PRIu64 " made, from %" PRIu64 " workloads; %" PRIu64 " refilled, %" PRIu64 " trusted\n",
-           r->n_seen, r->made, seeds, r->refilled, r->trusted);
+    printf("states %zu distinct of %" PRIu64 " made, from %" PRIu64 " workloads, %" PRIu64 " checkpoints, %" PRIu64
+           " other environments; %" PRIu64 " refilled by the log, %" PRIu64 " from a checkpoint, %" PRIu64 " trusted\n",
+           r->n_seen, r->made, seeds, r->checkpoints, r->swaps, r->refilled, r->from_checkpoint, r->trusted);
     printf("%s - after a power cut the store and the log make what was acknowledged\n", r->violations == 0 ? "ok" : "not ok");
     remove_tree(top);
     status = r->violations != 0;
