@@ -127,6 +127,8 @@ void check_node(struct world *w, struct sim_node *s)
         world_violation(w, "commit of node %d goes back from %llu to %llu", i, (unsigned long long)c->commit[i],
                         (unsigned long long)commit);
     c->commit[i] = commit;
+    if (c->checked[i] + 1 < log_first_index(s->node->log))
+        c->checked[i] = log_first_index(s->node->log) - 1;
     while (c->checked[i] < commit)
         check_entry(w, s, ++c->checked[i]);
     if (s->node->applied_index > commit && s->node->applied_index > c->applied[i])
@@ -149,7 +151,7 @@ void check_logs(struct world *w)
     for (int a = 0; a < w->n_nodes; a++) {
         for (int b = a + 1; b < w->n_nodes; b++) {
             struct log *x, *y;
-            uint64_t i;
+            uint64_t i, first;
             bool same = false;
 
             if (w->nodes[a].node == NULL || w->nodes[b].node == NULL)
@@ -157,7 +159,8 @@ void check_logs(struct world *w)
             x = w->nodes[a].node->log;
             y = w->nodes[b].node->log;
             i = log_last_index(x) < log_last_index(y) ? log_last_index(x) : log_last_index(y);
-            for (; i > 0; i--) {
+            first = log_first_index(x) > log_first_index(y) ? log_first_index(x) : log_first_index(y);
+            for (; i >= first; i--) { /* what is before has been trimmed */
                 bool equal = log_term_at(x, i) == log_term_at(y, i);
 
                 if (same && !equal)

@@ -2,6 +2,7 @@
  * the driver that no seed ever reaches proves nothing. */
 #include <stdio.h>
 
+#include "raft/checkpoint.h"
 #include "raft/core_library.h"
 #include "raft/node_state.h"
 #include "tests/sim/world.h"
@@ -14,7 +15,8 @@
     X(append_in_parts) X(session_answer_kept) X(vote_durable) X(lost_leadership) X(disk_full) X(tend)          \
     X(read_back_of_an_entry) X(forget_leader)        \
     X(commit_told) X(commit_learned) X(lease_question) X(lease_reply) X(lease_granted) X(lease_gone) X(lease_noted)         \
-    X(lease_note_taken_back) X(lease_clock_started) X(lease_round) X(own_commands)
+    X(lease_note_taken_back) X(lease_clock_started) X(lease_round) X(own_commands) X(checkpoint_written)      \
+    X(store_swapped) X(log_trimmed) X(store_from_checkpoint) X(store_from_log)
 
 enum branch {
 #define BRANCH_ENUM(name) COVER_##name,
@@ -45,6 +47,7 @@ static const char *const mutants[] = {
     "keepalive_without_round", /* a leader confirms keep-alives by itself */
     "keepalive_with_note", /* and leaves what a checkpoint noted */
     "leases_forgotten",   /* a new leader's clock gives leases a tenth of their time */
+    "trim_early",         /* the log gives up what no checkpoint holds */
     "requeue_early",      /* proposals are sent again while they may still be applied */
 };
 
@@ -319,6 +322,48 @@ int __wrap_log_segment_read(struct log *l, uint32_t segment, uint64_t offset, si
 {
     HIT(read_back_of_an_entry);
     return __real_log_segment_read(l, segment, offset, len, ret_data);
+}
+
+void __real_checkpoints_submit(struct node *n, enum checkpoint_phase phase, void (*run)(struct work *w));
+void __wrap_checkpoints_submit(struct node *n, enum checkpoint_phase phase, void (*run)(struct work *w));
+void __wrap_checkpoints_submit(struct node *n, enum checkpoint_phase phase, void (*run)(struct work *w))
+{
+    if (phase == CP_PUBLISHING)
+        HIT(store_swapped);
+    __real_checkpoints_submit(n, phase, run);
+}
+
+int __real_checkpoint_write(struct store *s, struct checkpoint_info *ret_info);
+int __wrap_checkpoint_write(struct store *s, struct checkpoint_info *ret_info);
+int __wrap_checkpoint_write(struct store *s, struct checkpoint_info *ret_info)
+{
+    HIT(checkpoint_written);
+    return __real_checkpoint_write(s, ret_info);
+}
+
+int __real_log_trim(struct log *l, uint64_t index);
+int __wrap_log_trim(struct log *l, uint64_t index);
+int __wrap_log_trim(struct log *l, uint64_t index)
+{
+    uint64_t first = log_first_index(l);
+    int rc = __real_log_trim(l, mutant_is("trim_early") ? log_synced_index(l) : index);
+
+    if (log_first_index(l) > first)
+        HIT(log_trimmed);
+    return rc;
+}
+
+int __real_store_open(const char *dir, const struct store_options *options, struct store **ret_store);
+int __wrap_store_open(const char *dir, const struct store_options *options, struct store **ret_store);
+int __wrap_store_open(const char *dir, const struct store_options *options, struct store **ret_store)
+{
+    int rc = __real_store_open(dir, options, ret_store);
+
+    if (rc == 0 && store_origin(*ret_store) == STORE_FROM_CHECKPOINT)
+        HIT(store_from_checkpoint);
+    if (rc == 0 && store_origin(*ret_store) == STORE_FROM_LOG)
+        HIT(store_from_log);
+    return rc;
 }
 
 void __real_node_barrier(struct node *n, struct node_barrier *b);

@@ -102,9 +102,10 @@ static void print_stats(uint64_t seeds, double seconds)
            (unsigned long long)s->unknown, (unsigned long long)s->retried, (unsigned long long)s->barriers_ok,
            (unsigned long long)s->barriers, (unsigned long long)s->swapped, (unsigned long long)s->swaps);
     printf("sim: %llu leases, %llu of them ended by the clock, %llu keep-alives confirmed; %llu flapping partitions, "
-           "%llu clock jumps, %llu disks that died\n",
+           "%llu clock jumps, %llu disks that died, %llu checkpoints asked for, %llu defragmentations\n",
            (unsigned long long)s->leases_granted, (unsigned long long)s->leases_ended, (unsigned long long)s->keepalives,
-           (unsigned long long)s->flaps, (unsigned long long)s->clock_jumps, (unsigned long long)s->dying_disks);
+           (unsigned long long)s->flaps, (unsigned long long)s->clock_jumps, (unsigned long long)s->dying_disks,
+           (unsigned long long)s->checkpoints, (unsigned long long)s->defragmentations);
 }
 
 static double seconds_since(const struct timespec *begin)

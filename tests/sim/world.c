@@ -217,7 +217,7 @@ static void workers_submit(void *ctx, enum work_queue queue, struct work *work)
     struct sim_node *s = ctx;
     struct world *w = s->world;
     uint64_t delay = queue == WORK_LOG ? s->disk_latency / 2 + rng_below(&w->rng, s->disk_latency + 1) :
-                                         100 + rng_below(&w->rng, 2 * MS);
+                                         100 + rng_below(&w->rng, queue == WORK_APPLY ? 2 * MS : 60 * MS);
 
     if (s->busy[queue]++ > 0)
         world_violation(w, "node %d has two work items in one queue", s->index);
@@ -240,10 +240,12 @@ static void on_revision(void *ctx, uint64_t epoch, int64_t revision)
 {
     struct sim_node *s = ctx;
 
-    if (revision <= s->revision_told)
+    if (epoch < s->epoch_told || revision < s->revision_told ||
+        (revision == s->revision_told && epoch == s->epoch_told))
         world_violation(s->world, "node %d tells revision %lld after %lld", s->index, (long long)revision,
                         (long long)s->revision_told);
     s->revision_told = revision;
+    s->epoch_told = epoch;
 }
 
 static void on_leader(void *ctx, uint64_t leader, uint64_t term)
@@ -273,7 +275,8 @@ void world_start_node(struct world *w, int i)
         .id = s->id, .cluster_id = 42, .name = "sim", .members = members, .n_members = (size_t)w->n_nodes,
         .heartbeat_ms = 50, .election_ms = 500, .proposal_timeout_ms = 3000, .store_dir = s->dir,
         .store_flags = STORE_NOSYNC, .store_map_bytes = (size_t)256 << 20, .log_segment_bytes = w->segment_bytes,
-        .log_cache_bytes = 32 * 1024, .lease_note_ms = 1500};
+        .log_cache_bytes = 32 * 1024, .lease_note_ms = 1500,
+        .checkpoint_entries = w->checkpoint_entries, .catchup_entries = w->catchup_entries};
     struct clock clock = {s, clock_now, clock_wall, clock_random, clock_set_timer};
     struct network network = {s, network_send, network_set_peers, network_push_out, NULL};
     struct workers workers = {s, workers_submit, workers_idle};
@@ -290,6 +293,7 @@ void world_start_node(struct world *w, int i)
     s->life++;
     s->crash_wanted = false;
     s->revision_told = 0;
+    s->epoch_told = 0;
     s->paused_until = 0;
     memset(s->busy, 0, sizeof s->busy);
     memset(s->pending, 0, sizeof s->pending);
@@ -342,6 +346,23 @@ void world_remove_tree(const char *path)
     rmdir(path);
 }
 
+/* What was never synced; checkpoints and the name of the environment were. */
+static void lose_store(const char *path)
+{
+    DIR *dir = opendir(path);
+    struct dirent *e;
+    char child[512];
+
+    while (dir != NULL && (e = readdir(dir)) != NULL) {
+        if (strncmp(e->d_name, "env.", 4) != 0)
+            continue;
+        snprintf(child, sizeof child, "%s/%s", path, e->d_name);
+        world_remove_tree(child);
+    }
+    if (dir != NULL)
+        closedir(dir);
+}
+
 /* The machine stops. A flush that is under way may have done a part of its work. */
 void world_crash_node(struct world *w, int i)
 {
@@ -360,11 +381,11 @@ void world_crash_node(struct world *w, int i)
     s->node = NULL;
     sim_disk_crash(s->disk);
     if (w->faults.stores_lost && rng_chance(&w->rng, 300)) {
-        /* The store's batches are not synced: behind a crash of the machine it is filled anew from the log. */
+        /* The store's batches are not synced: behind a crash of the machine it is made anew from a checkpoint and the
+         * log. */
         w->stats.stores_lost++;
         world_note(w, "node %d: loses its store", i);
-        world_remove_tree(s->dir);
-        mkdir(s->dir, 0700);
+        lose_store(s->dir);
         check_store_lost(w, i);
     }
     for (int m = 0; m < w->n_nodes; m++)
@@ -434,9 +455,30 @@ static void dying_disk(struct world *w, struct sim_node *s)
     world_at(w, rng_below(&w->rng, 500 * MS), SIM_STOP, s->index, s->life);
 }
 
+static void on_maintained(struct node_maintain *m, uint16_t status, uint64_t index, const char *path)
+{
+    free(m);
+}
+
+static void maintain(struct world *w, struct sim_node *s)
+{
+    struct node_maintain *m = calloc(1, sizeof *m);
+
+    m->op = rng_chance(&w->rng, 500) ? SOCKET_MAINTAIN_CHECKPOINT : SOCKET_MAINTAIN_DEFRAGMENT;
+    m->done = on_maintained;
+    w->stats.defragmentations += m->op == SOCKET_MAINTAIN_DEFRAGMENT;
+    w->stats.checkpoints += m->op == SOCKET_MAINTAIN_CHECKPOINT;
+    world_note(w, "node %d: %s", s->index, m->op == SOCKET_MAINTAIN_DEFRAGMENT ? "defragments" : "checkpoint");
+    node_maintain(s->node, m);
+}
+
 static void one_more_fault(struct world *w, struct sim_node *s)
 {
-    switch (rng_below(&w->rng, 3)) {
+    switch (rng_below(&w->rng, 4)) {
+    case 3:
+        if (w->faults.upkeep && s->node != NULL && !s->crash_wanted)
+            maintain(w, s);
+        break;
     case 0:
         if (!w->faults.flaps || w->n_nodes == 1)
             break;
@@ -651,6 +693,9 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
     w->faults.flaps = rng_chance(&w->rng, 500);
     w->faults.clock_jumps = rng_chance(&w->rng, 300);
     w->faults.dying_disks = rng_chance(&w->rng, 500);
+    w->faults.upkeep = rng_chance(&w->rng, 500);
+    w->checkpoint_entries = rng_chance(&w->rng, 500) ? 50 + rng_below(&w->rng, 500) : 0;
+    w->catchup_entries = w->n_nodes == 1 ? rng_below(&w->rng, 100) : 100000;
     w->padding = rng_chance(&w->rng, 600) ? 0 : rng_chance(&w->rng, 900) ? 3000 : 60000;
     w->segment_bytes = w->padding <= 3000 && rng_chance(&w->rng, 500) ? 64 * 1024 : 5 * 1024 * 1024;
     w->checker = checker_new();

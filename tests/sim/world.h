@@ -76,19 +76,20 @@ struct sim_node {
     int64_t wall_off_ns;   /* of its wall clock */
     uint64_t leader_seen;
     int64_t revision_told;
+    uint64_t epoch_told;
 };
 
 struct faults { /* per mille, or times */
     unsigned loss, duplicate, reorder;
     uint64_t latency;
     bool crashes, partitions, slow_disks, transfers, pauses, full_disks, dying_starts, stores_lost;
-    bool flaps, clock_jumps, dying_disks;
+    bool flaps, clock_jumps, dying_disks, upkeep;
 };
 
 struct stats {
     uint64_t events, messages, lost, duplicated, crashes, partitions, elections, transfers, pauses, full_disks, stores_lost, dead_starts;
     uint64_t proposed, acknowledged, unknown, refused, retried, barriers, barriers_ok;
-    uint64_t flaps, clock_jumps, dying_disks, swaps, swapped, leases_granted, leases_ended, keepalives;
+    uint64_t flaps, clock_jumps, dying_disks, checkpoints, defragmentations, swaps, swapped, leases_granted, leases_ended, keepalives;
 };
 
 struct world {
@@ -108,6 +109,7 @@ struct world {
     bool verbose, ending;
     unsigned padding;         /* values are longer by up to so many bytes VALUE_END */
     uint64_t segment_bytes;   /* of the raft logs */
+    uint64_t checkpoint_entries, catchup_entries;
 };
 
 struct world *world_new(uint64_t seed, const char *dir, bool verbose);
