@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "store/eventlog.h"
+#include "store/inspect.h"
 #include "tests/unit/store_model.h"
 
 #define MAX_OPS 6
@@ -902,6 +903,22 @@ static void step(struct world *w)
     arena_reset(&w->twin.arena);
 }
 
+static void tell_problem(void *ctx, const char *text)
+{
+    print_error("%s\n", text);
+}
+
+static void check_everything_fits(struct world *w)
+{
+    struct store_check sums;
+    struct store_read *r;
+
+    assert_int_equal(0, store_read_begin(w->f.store, &r));
+    assert_int_equal(0, store_check(r, tell_problem, NULL, &sums));
+    assert_int_equal(0, sums.problems);
+    store_read_end(r);
+}
+
 static void store_is_like_the_model(void **state)
 {
     const char *seed = getenv("SEED"), *ops = getenv("OPS");
@@ -914,8 +931,11 @@ static void store_is_like_the_model(void **state)
     arena_init(&w.arena);
     fixture_begin(&w.f);
     fixture_begin(&w.twin);
-    for (unsigned long i = 0; i < steps; i++)
+    for (unsigned long i = 0; i < steps; i++) {
         step(&w);
+        if (i % 40 == 0)
+            check_everything_fits(&w);
+    }
     check_twin(&w);
     fixture_end(&w.f);
     fixture_end(&w.twin);
@@ -930,6 +950,7 @@ static void long_histories_are_found(void **state)
     struct fixture f;
     struct store_batch *b;
     struct store_read *r;
+    struct store_check sums;
     struct result result;
     bool fresh;
 
@@ -953,6 +974,9 @@ static void long_histories_are_found(void **state)
         if (status == STATUS_OK)
             assert_memory_equal(&i, value.data, sizeof(i));
     }
+    assert_int_equal(0, store_check(r, tell_problem, NULL, &sums));
+    assert_int_equal(0, sums.problems);
+    assert_int_equal(VERSIONS, sums.chain_rows);
     store_read_end(r);
     fixture_end(&f);
 }
