@@ -99,7 +99,8 @@ enum grpc_code {
     X(TOO_MANY,                   75, ENOLCK,        GRPC_RESOURCE_EXHAUSTED,  "quorumfs: too many locks")        \
     X(ATTRIBUTE_TOO_LARGE,        76, E2BIG,         GRPC_INVALID_ARGUMENT,    "quorumfs: attribute too large")   \
     X(ATTRIBUTES_FULL,            77, ENOSPC,        GRPC_RESOURCE_EXHAUSTED,  "quorumfs: no room for more attributes of this file") \
-    X(DEADLOCK,                   78, EDEADLK,       GRPC_ABORTED,             "quorumfs: the lock would be waited for forever")
+    X(DEADLOCK,                   78, EDEADLK,       GRPC_ABORTED,             "quorumfs: the lock would be waited for forever") \
+    X(FENCED,                     79, EIO,           GRPC_ABORTED,             "quorumfs: the lock session has ended")
 
 enum status {
 #define STATUS_ENUM(name, number, errno_value, code, text) STATUS_##name = number,

@@ -106,6 +106,15 @@ int buffer_truncate(struct buffer *b, uint64_t size, size_t max_bytes)
     return 0;
 }
 
+void buffer_zero(struct buffer *b, uint64_t start, uint64_t end)
+{
+    if (end > b->size)
+        end = b->size;
+    if (start < end)
+        memset(b->data + start, 0, (size_t)(end - start));
+    b->append_only = false;
+}
+
 void buffer_clear(struct buffer *b)
 {
     b->size = 0;

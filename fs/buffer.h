@@ -42,6 +42,8 @@ int buffer_write(struct buffer *b, uint64_t offset, struct slice data, size_t ma
 /* The write of an O_APPEND handle: at the end, wherever the kernel thought that was. */
 int buffer_append(struct buffer *b, struct slice data, size_t max_bytes);
 int buffer_truncate(struct buffer *b, uint64_t size, size_t max_bytes);
+/* Zeros from start up to end, as far as there is content. */
+void buffer_zero(struct buffer *b, uint64_t start, uint64_t end);
 /* O_TRUNC at open: a change that FLUSH does not commit. */
 void buffer_clear(struct buffer *b);
 /* Marks a change of content at a time; an mtime given before it no longer holds. */

@@ -54,6 +54,13 @@ void commit_drop_buffer(struct inode *i)
     i->buffer = NULL;
 }
 
+void commit_expected(struct mount *m, struct inode *i)
+{
+    i->expect_rev = 0;
+    m->expecting--;
+    inode_release(&m->inodes, i);
+}
+
 /* Nobody writes to it and it will not be committed. */
 static void drop_if_over(const struct mount *m, struct inode *i)
 {
@@ -75,7 +82,7 @@ static int set_command(struct waiting *c, struct inode *i)
     int rc;
 
     name_place_init(&p);
-    rc = view_place(c->m, i, &p);
+    rc = i->lock_lost ? -EIO : view_place(c->m, i, &p);
     if (rc == 0)
         rc = arena_copy(&c->arena, bytes_slice(&p.key), &f->path);
     if (rc < 0)
@@ -89,7 +96,8 @@ static int set_command(struct waiting *c, struct inode *i)
         goto done;
     }
     f->ino = i->fresh ? 0 : i->ino;
-    if (b->append_only && !i->fresh && b->attrs.has == 0) {
+    f->fence = locks_fence(c->m, i);
+    if (b->append_only && !i->fresh && b->attrs.has == 0 && i->expect_rev == 0) {
         c->cmd.kind = COMMAND_FILE_APPEND;
         value = buffer_tail(b);
     } else {
@@ -97,8 +105,12 @@ static int set_command(struct waiting *c, struct inode *i)
         value = buffer_content(b);
         f->attrs = b->attrs;
         f->attrs.mode = S_IFREG | (b->attrs.mode & 07777);
+        if (i->expect_rev != 0) {
+            f->flags |= FILE_EXPECT_REV;
+            f->expect_rev = i->expect_rev;
+        }
         if (i->fresh) {
-            f->flags = FILE_CREATE;
+            f->flags |= FILE_CREATE;
             f->attrs.has |= ATTR_INO;
             f->attrs.ino = i->ino;
         }
@@ -151,6 +163,7 @@ static void commit_done(struct waiting *c, int error)
     struct mount *m = c->m;
     struct inode *i = c->node;
     struct buffer *b = i->buffer;
+    bool moved = false;
 
     i->committing = false;
     if (error == 0) {
@@ -165,8 +178,20 @@ static void commit_done(struct waiting *c, int error)
         }
     } else if ((error == ESTALE || error == ENOENT) && c->cmd.kind != COMMAND_PUT && has_moved(c)) {
         error = 0; /* renamed before this arrived: what is left is committed under its new name */
+        moved = true;
+    } else if (c->status == STATUS_FENCED) {
+        locks_lose(m);
     } else if (inode_is_dead(&m->inodes, i) && i->unlinked_here) {
         error = 0; /* written to a file that has no name any more: gone with its last handle */
+    }
+    b = i->buffer;
+    if (!moved && (error == 0 || error == ESTALE || error == ENOENT) && c->cmd.kind == COMMAND_FILE_WRITE &&
+        (c->cmd.file.flags & FILE_EXPECT_REV) != 0 && i->expect_rev != 0) {
+        commit_expected(m, i);
+        if (error == ESTALE && b != NULL) { /* not to be tried again without the condition */
+            commit_drop_buffer(i);
+            b = NULL;
+        }
     }
     if (error != 0 && b != NULL && i->n_writers == 0) {
         log_warn(&m->log, "what was written to %.*s is lost: %s", (int)i->name.len, i->name.data, strerror(error));

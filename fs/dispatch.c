@@ -175,6 +175,72 @@ static void on_forget_multi(fuse_req_t req, size_t count, struct fuse_forget_dat
     fuse_reply_none(req);
 }
 
+static void on_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t offset, off_t length, struct fuse_file_info *fi)
+{
+    if (virtual_is(id))
+        fuse_reply_err(req, EROFS);
+    else
+        ops_fallocate(req, id, mode, offset, length, fi);
+}
+
+static void on_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size)
+{
+    if (virtual_is(id))
+        fuse_reply_err(req, ENODATA);
+    else
+        ops_getxattr(req, id, name, size);
+}
+
+static void on_listxattr(fuse_req_t req, fuse_ino_t id, size_t size)
+{
+    if (!virtual_is(id))
+        ops_listxattr(req, id, size);
+    else if (size == 0)
+        fuse_reply_xattr(req, 0);
+    else
+        fuse_reply_buf(req, NULL, 0);
+}
+
+static void on_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size, int flags)
+{
+    if (virtual_is(id))
+        fuse_reply_err(req, EROFS);
+    else
+        ops_setxattr(req, id, name, value, size, flags);
+}
+
+static void on_removexattr(fuse_req_t req, fuse_ino_t id, const char *name)
+{
+    if (virtual_is(id))
+        fuse_reply_err(req, EROFS);
+    else
+        ops_removexattr(req, id, name);
+}
+
+static void on_getlk(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi, struct flock *lock)
+{
+    if (virtual_is(id))
+        fuse_reply_err(req, ENOLCK);
+    else
+        ops_getlk(req, id, fi, lock);
+}
+
+static void on_setlk(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi, struct flock *lock, int sleep)
+{
+    if (virtual_is(id))
+        fuse_reply_err(req, ENOLCK);
+    else
+        ops_setlk(req, id, fi, lock, sleep);
+}
+
+static void on_flock(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi, int op)
+{
+    if (virtual_is(id))
+        fuse_reply_err(req, ENOLCK);
+    else
+        ops_flock(req, id, fi, op);
+}
+
 const struct fuse_lowlevel_ops *ops_table(void)
 {
     static const struct fuse_lowlevel_ops ops = {
@@ -185,6 +251,8 @@ const struct fuse_lowlevel_ops *ops_table(void)
         .write = on_write, .flush = on_flush, .release = on_release, .fsync = on_fsync,
         .opendir = ops_opendir, .readdir = ops_readdir, .releasedir = ops_releasedir, .fsyncdir = ops_fsyncdir,
         .statfs = ops_statfs, .create = on_create, .poll = on_poll,
+        .fallocate = on_fallocate, .getxattr = on_getxattr, .listxattr = on_listxattr, .setxattr = on_setxattr,
+        .removexattr = on_removexattr, .getlk = on_getlk, .setlk = on_setlk, .flock = on_flock,
     };
 
     return &ops;

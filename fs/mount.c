@@ -16,6 +16,7 @@
 
 #define RENEW_MS 2000       /* an idle mount lets go of its snapshot, whose pages could not be used again */
 #define STOP_COMMIT_MS 2000 /* for what is dirty, when asked to stop */
+#define STOP_LOCKS_MS 500   /* for the end of the lock session */
 #define STOP_HELPER_MS 2000 /* for the helper's last command */
 #define FIRST_STORE_MS 15000 /* for the node's welcome and its store */
 
@@ -222,6 +223,7 @@ int mount_open(struct mount *m, const struct mount_options *options)
     list_init(&m->delayed);
     list_init(&m->interrupted);
     list_init(&m->ino_waiters);
+    locks_init(&m->locks);
     list_init(&m->root_waiters);
     rc = inode_table_init(&m->inodes);
     if (rc == 0)
@@ -243,6 +245,7 @@ void mount_close(struct mount *m)
     for (size_t s = 0; m->inodes.by_id != NULL && s < m->inodes.size; s++)
         for (struct inode *i = m->inodes.by_id[s]; i != NULL; i = i->id_next)
             commit_drop_buffer(i);
+    locks_fini(m);
     inode_table_fini(&m->inodes);
     virtual_fini(m);
     store_read_end(m->read);
@@ -306,11 +309,12 @@ static int turn(struct mount *m, struct fuse_buf *buf, int signal_fd, int limit_
     }
     wait_settle(m);
     virtual_work(m);
+    locks_work(m);
     commit_sweep(m);
     reconcile_next(m);
     timeout_ms = earliest(earliest(wait_timeout_ms(m), reconcile_timeout_ms(m)), limit_ms);
     timeout_ms = earliest(timeout_ms, earliest(client_timeout_ms(m->client), RENEW_MS));
-    timeout_ms = earliest(timeout_ms, virtual_timeout_ms(m));
+    timeout_ms = earliest(timeout_ms, earliest(virtual_timeout_ms(m), locks_timeout_ms(m)));
     p[3].fd = m->echo.fd;
     if (poll(p, 4, timeout_ms) < 0)
         return errno == EINTR ? 0 : -errno;
@@ -342,6 +346,7 @@ static int stop(struct mount *m, struct fuse_buf *buf, int signal_fd)
 
     while (goes_on(m, rc) && commit_any(m) && client_now_ms() < until_ms)
         rc = turn(m, buf, signal_fd, 50);
+    locks_end(m);
     until_ms = client_now_ms() + 200; /* the answers to what is parked, if they are on their way */
     while (goes_on(m, rc) && !list_empty(&m->parked) && client_now_ms() < until_ms)
         rc = turn(m, buf, signal_fd, 20);
@@ -357,6 +362,21 @@ static int stop(struct mount *m, struct fuse_buf *buf, int signal_fd)
     while (goes_on(m, rc) && m->echo.fd >= 0 && client_now_ms() < until_ms)
         rc = turn(m, buf, signal_fd, 20);
     return rc;
+}
+
+/* Unmounted: others need not wait for the locks until the lease ends. */
+static void end_locks(struct mount *m)
+{
+    uint64_t until_ms = client_now_ms() + STOP_LOCKS_MS;
+
+    locks_end(m);
+    while (!list_empty(&m->parked) && client_now_ms() < until_ms) {
+        struct pollfd p = {client_fd(m->client), POLLIN, 0};
+
+        poll(&p, 1, 20);
+        client_process(m->client);
+        wait_settle(m);
+    }
 }
 
 int mount_run(struct mount *m)
@@ -392,6 +412,7 @@ int mount_run(struct mount *m)
     log_info(&m->log, "%s: end (%llu echoes, %llu again)", m->opt.mountpoint, (unsigned long long)m->echoes,
              (unsigned long long)m->echo_retries);
     fuse_session_unmount(m->session);
+    end_locks(m);
 done:
     if (rc == -EINTR)
         rc = 0;

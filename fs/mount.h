@@ -16,6 +16,7 @@
 #include "fs/announce.h"
 #include "fs/buffer.h"
 #include "fs/echo.h"
+#include "fs/locks.h"
 #include "fs/name.h"
 #include "fs/mount_options.h"
 #include "fs/virtual.h"
@@ -29,6 +30,7 @@
 #define INTERRUPT_AFTER_MS 1000      /* a wait this long answers EINTR when its caller gets a signal */
 #define REQUESTS_PER_TURN 64         /* of the kernel, before the other descriptors get their turn */
 #define DIRECTORY_MAX_NAMES 4000000  /* in one listing; E2BIG past it */
+#define EXPECT_MAX 4096              /* files with user.quorumfs.expect_revision set; ENOSPC past it */
 #define CONTENT_MAX_BYTES (512u * 1024 * 1024) /* of all copies that read-only handles hold; ENFILE past it */
 
 struct mount;
@@ -62,6 +64,7 @@ struct mount {
     struct echo echo;
     struct buffer_budget buffers;
     size_t content_bytes;
+    unsigned expecting;     /* nodes with an expect_rev */
     uint64_t next_sweep_ms, next_renew_ms, next_wake_ms;
 
     struct list parked;     /* struct waiting: all of them */
@@ -75,6 +78,7 @@ struct mount {
     struct list root_waiters; /* struct waiting: for the directory that is mounted, which nothing has made yet */
 
     struct virtual_tree virtual; /* .quorumfs */
+    struct lock_session locks;
 
     uint64_t overlay_lost, echoes, echo_retries;
     uint64_t leaderless_since_ms; /* 0: there is one */
@@ -165,6 +169,11 @@ struct waiting {
     uint64_t ino;
     unsigned tries;      /* of a change whose names were others' when it arrived */
     bool asked;          /* below .quorumfs: a barrier has been passed for it */
+    bool took_revision;  /* of the answer: the command changed something, at that revision */
+    bool granted, queued, signalled; /* of locks (ops_lock.c) */
+    uint64_t token;
+    int error;
+    struct waiting *partner; /* a lock and its cancellation */
 };
 
 struct waiting *wait_new(struct mount *m, fuse_req_t req, wait_then then);
@@ -199,6 +208,8 @@ bool root_wait(struct waiting *w);
 /* The node's buffer, made from what is committed if there is none (empty if it is to be truncated). */
 int commit_buffer(struct mount *m, struct inode *i, bool truncate, struct buffer **ret_buffer);
 void commit_drop_buffer(struct inode *i);
+/* The expectation of the node has been met, or given up. */
+void commit_expected(struct mount *m, struct inode *i);
 /* A writer, a commit, or what stood for one has ended. If it was the last: what is left is committed, or dropped if that
  * can no longer be. So a buffer is there only while somebody writes to the node or a proposal holds it, and an inode that the
  * kernel forgets has none. The caller holds i. */
@@ -225,6 +236,7 @@ struct handle { /* of a file */
     uint8_t *content;   /* of a read-only handle: the revision found at open */
     size_t content_len;
     int64_t rev;
+    unsigned n_grants;  /* the node's, when content was read */
     bool eof_seen;
 };
 
@@ -252,6 +264,19 @@ void ops_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
 void ops_setattr(fuse_req_t req, fuse_ino_t id, struct stat *attr, int to_set, struct fuse_file_info *fi);
 void ops_readlink(fuse_req_t req, fuse_ino_t id);
 void ops_statfs(fuse_req_t req, fuse_ino_t id);
+void ops_fallocate(fuse_req_t req, fuse_ino_t id, int mode, off_t offset, off_t length, struct fuse_file_info *fi);
+void ops_getxattr(fuse_req_t req, fuse_ino_t id, const char *name, size_t size);
+void ops_listxattr(fuse_req_t req, fuse_ino_t id, size_t size);
+void ops_setxattr(fuse_req_t req, fuse_ino_t id, const char *name, const char *value, size_t size, int flags);
+void ops_removexattr(fuse_req_t req, fuse_ino_t id, const char *name);
+void ops_getlk(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi, struct flock *lock);
+void ops_setlk(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi, struct flock *lock, int sleep);
+void ops_flock(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi, int op);
+void ops_lock_granted(struct waiting *w, int error);
+void ops_lock_interrupted(struct waiting *w);
+/* Commits, releases all locks of that kind that the owner has of the node, and tells req, if there is one, what the commit ended
+ * with. */
+void ops_lock_release(struct mount *m, fuse_req_t req, struct inode *i, uint64_t owner, int kind);
 void ops_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode, struct fuse_file_info *fi);
 void ops_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi);
 void ops_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse_file_info *fi);

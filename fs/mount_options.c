@@ -10,6 +10,9 @@
 #include "store/command.h"
 
 #define TIMEOUT_DEFAULT_MS 10000
+#define LOCK_TTL_DEFAULT_S 10
+#define LOCK_TTL_MIN_S 2
+#define LOCK_TTL_MAX_S 3600
 #define TIMEOUT_MAX_S 3600
 
 const char mount_options_help[] =
@@ -20,6 +23,7 @@ const char mount_options_help[] =
     "  -o node=SOCKET         local socket of a node (DATA-DIR/node.sock)\n"
     "  -o prefix=KEY          mount the keys below this one; default /\n"
     "  -o timeout=SECONDS     bound of every wait for the cluster; default 10\n"
+    "  -o lock_ttl=SECONDS    how long file locks outlive a mount that is not heard of; default 10\n"
     "  -o consistency=local   never ask the cluster before reading\n"
     "  -o noquorum=stale      read on when there is no quorum\n"
     "  -o allow_other         for all users of this machine\n"
@@ -100,6 +104,12 @@ static int set_option(struct mount_options *o, const char *word, char *text, siz
         return *value != 0 ? set_absolute(&o->node, value) : fail(text, n, "node= needs the path of a socket%s", "");
     if (IS("prefix"))
         return set_string(&o->prefix, value);
+    if (IS("lock_ttl")) {
+        if (!parse_number(value, 10, LOCK_TTL_MAX_S, &number) || number < LOCK_TTL_MIN_S)
+            return fail(text, n, "lock_ttl=%s: a number of seconds from 2 to 3600 is expected", value);
+        o->lock_ttl_s = (int64_t)number;
+        return 0;
+    }
     if (IS("timeout")) {
         if (!parse_number(value, 10, TIMEOUT_MAX_S, &number) || number == 0)
             return fail(text, n, "timeout=%s: a number of seconds from 1 to 3600 is expected", value);
@@ -193,7 +203,8 @@ int mount_options_parse(struct mount_options *o, int argc, char **argv, char *te
     size_t n_paths = 0;
     int rc = 0;
 
-    *o = (struct mount_options){.timeout_ms = TIMEOUT_DEFAULT_MS, .uid = geteuid(), .gid = getegid(), .umask = 022,
+    *o = (struct mount_options){.timeout_ms = TIMEOUT_DEFAULT_MS, .lock_ttl_s = LOCK_TTL_DEFAULT_S,
+                                .uid = geteuid(), .gid = getegid(), .umask = 022,
                           .max_file_bytes = FILE_MAX_BYTES, .log_level = LOG_LEVEL_INFO};
     rc = set_string(&o->prefix, "/");
     for (int i = 1; rc == 0 && i < argc; i++) {

@@ -26,6 +26,7 @@ struct mount_options {
     gid_t gid;
     mode_t umask;
     size_t max_file_bytes;
+    int64_t lock_ttl_s; /* how long locks outlive a mount that is not heard of */
     bool no_exec, no_atime;
     bool background;  /* mount(8) waits for us to return: when the mount can be used */
     enum log_level log_level;

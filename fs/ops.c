@@ -83,6 +83,8 @@ void ops_free_handle(struct mount *m, struct handle *h)
     if (h->writes)
         i->n_writers--;
     commit_rest(m, i);
+    if (i->n_handles == 0)
+        locks_closed(m, i);
     inode_release(&m->inodes, i);
     free(h);
 }
@@ -246,23 +248,6 @@ void ops_readlink(fuse_req_t req, fuse_ino_t id)
     }
     name_place_fini(&p);
     arena_fini(&arena);
-}
-
-void ops_statfs(fuse_req_t req, fuse_ino_t id)
-{
-    struct mount *m = fuse_req_userdata(req);
-    struct statvfs st = {.f_bsize = 4096, .f_frsize = 4096, .f_namemax = NAME_LONGEST_BYTES};
-    const uint64_t total_bytes = 2ull << 30; /* etcd's default quota */
-    struct store_meta meta;
-    int rc = store_read_meta(m->read, &meta);
-
-    if (rc < 0) {
-        fuse_reply_err(req, errno_of(rc));
-        return;
-    }
-    st.f_blocks = total_bytes / 4096;
-    st.f_bfree = st.f_bavail = meta.db_bytes_in_use < total_bytes ? (total_bytes - meta.db_bytes_in_use) / 4096 : 0;
-    fuse_reply_statfs(req, &st);
 }
 
 void ops_refuse_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name)

@@ -77,7 +77,7 @@ static void join_buffer(struct buffer *b, const struct attrs *a)
 static int truncate_buffer(struct mount *m, struct inode *i, uint64_t size)
 {
     struct buffer *b;
-    int rc = commit_buffer(m, i, false, &b);
+    int rc = i->lock_lost ? -EIO : commit_buffer(m, i, false, &b);
 
     if (rc == 0)
         rc = buffer_truncate(b, size, m->opt.max_file_bytes);

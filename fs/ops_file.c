@@ -56,6 +56,7 @@ int ops_load_content(struct mount *m, struct handle *h)
         h->content = copy;
         h->content_len = content.len;
         h->rev = v.rev;
+        h->n_grants = h->node->n_grants;
         h->eof_seen = false;
     }
     name_place_fini(&p);
@@ -411,7 +412,8 @@ void ops_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse
         return;
     }
     /* At its end, and after a write through this mount, a reader moves on to what is newest. */
-    if ((h->content == NULL || h->eof_seen || i->own_rev > h->rev) && !inode_is_dead(&m->inodes, i))
+    if ((h->content == NULL || h->eof_seen || i->own_rev > h->rev || i->n_grants != h->n_grants) &&
+        !inode_is_dead(&m->inodes, i))
         rc = ops_load_content(m, h);
     if (rc < 0 && h->content == NULL) {
         fuse_reply_err(req, errno_of(rc));
@@ -436,8 +438,8 @@ void ops_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off
         fuse_reply_err(req, EBADF);
         return;
     }
-    if (commit_possible(m) != 0) {
-        fuse_reply_err(req, EROFS);
+    if (commit_possible(m) != 0 || i->lock_lost) {
+        fuse_reply_err(req, i->lock_lost ? EIO : EROFS);
         return;
     }
     rc = commit_buffer(m, i, false, &b);
@@ -446,6 +448,8 @@ void ops_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off
     else if (rc == 0)
         rc = buffer_write(b, (uint64_t)off, slice_make(data, size), m->opt.max_file_bytes);
     if (rc < 0) {
+        if (i->buffer != NULL && !i->buffer->dirty && !i->committing)
+            commit_drop_buffer(i); /* nothing was written: it would hide what others commit */
         fuse_reply_err(req, errno_of(rc));
         return;
     }
@@ -479,7 +483,13 @@ void ops_flush(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
     struct handle *h = handle_of(fi);
     struct inode *i = h->node;
 
-    if (h->echo || !h->writes || i->buffer == NULL || !i->buffer->dirty || !i->buffer->written)
+    if (h->echo)
+        fuse_reply_err(req, 0);
+    else if (locks_marked(i, fi->lock_owner, LOCK_POSIX)) /* fcntl: any close of the file ends the process's locks */
+        ops_lock_release(m, req, i, fi->lock_owner, LOCK_POSIX);
+    else if (h->writes && i->lock_lost)
+        fuse_reply_err(req, EIO);
+    else if (!h->writes || i->buffer == NULL || !i->buffer->dirty || !i->buffer->written)
         fuse_reply_err(req, 0);
     else
         commit_and_reply(m, req, i);
@@ -490,7 +500,9 @@ void ops_fsync(fuse_req_t req, fuse_ino_t id, int datasync, struct fuse_file_inf
     struct mount *m = fuse_req_userdata(req);
     struct handle *h = handle_of(fi);
 
-    if (h->echo || !h->writes || h->node->buffer == NULL)
+    if (!h->echo && h->writes && h->node->lock_lost)
+        fuse_reply_err(req, EIO);
+    else if (h->echo || !h->writes || h->node->buffer == NULL)
         fuse_reply_err(req, 0);
     else
         commit_and_reply(m, req, h->node);
@@ -504,6 +516,8 @@ void ops_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
     bool writes = h->writes;
 
     inode_hold(i);
+    if (fi->flock_release && locks_marked(i, fi->lock_owner, LOCK_FLOCK))
+        ops_lock_release(m, NULL, i, fi->lock_owner, LOCK_FLOCK);
     ops_free_handle(m, h);
     if (writes)
         commit_quietly(m, i);

@@ -83,6 +83,8 @@ void tail_detach(struct mount *m, struct inode *i)
     arena_fini(&arena);
     i->fresh = false;
     inode_detach(&m->inodes, i);
+    if (i->expect_rev != 0)
+        commit_expected(m, i);
 }
 
 static void sync_name(struct tail *t, const struct touched *at)
@@ -141,6 +143,7 @@ int tail_advance(struct mount *m)
 {
     struct tail t = {.m = m, .old = m->read};
     struct store *store = m->store;
+    bool compared = false;
     int rc = 0;
 
     arena_init(&t.arena);
@@ -153,6 +156,7 @@ int tail_advance(struct mount *m)
     if (t.old != NULL && (store_read_revision(t.new) > m->revision || store != m->store)) {
         m->tail = &t;
         rc = store_read_revision(t.new) >= m->revision ? tail_read_rows(&t) : 1;
+        compared = rc == 1;
         if (rc == 1)
             rc = compare_all(&t);
         if (rc == 0)
@@ -172,6 +176,8 @@ int tail_advance(struct mount *m)
     m->read = t.new;
     m->epoch = store_epoch(store);
     m->revision = store_read_revision(t.new);
+    if (compared)
+        locks_compare(m);
     t.new = NULL;
     store = NULL;
 done:

@@ -280,7 +280,9 @@ static int collect_row(void *ctx, const struct event *e)
         t->next = e->rev.main; /* this row again, with the next chunk */
         return 1;
     }
-    if ((e->flags & EVENT_OF_RENAME) != 0)
+    if (e->kind == EVENT_LOCK)
+        locks_row(t->m, e);
+    if ((e->flags & EVENT_OF_RENAME) != 0 || e->kind == EVENT_LOCK)
         return 0;
     if ((t->n_rows & (t->n_rows - 1)) == 0) {
         row = realloc(t->rows, (t->n_rows != 0 ? t->n_rows * 2 : 1) * sizeof(*row));

@@ -104,14 +104,21 @@ static void on_answer(void *arg, const struct client_answer *answer)
     struct waiting *w = arg;
     uint16_t status = answer->status;
 
+    w->took_revision = status == STATUS_OK && w->cmd.kind <= COMMAND_TXN;
     if (status == STATUS_OK && w->cmd.kind >= COMMAND_ALLOC_INODES) {
         struct result result = {0};
         struct arena arena;
 
         arena_init(&arena);
-        if (client_result(w->cmd.kind, answer, &arena, &result) == 0) {
+        if (client_result(w->cmd.kind, answer, &arena, &result) != 0) {
+            result = (struct result){0};
+        } else if (w->cmd.kind >= COMMAND_FILE_LOCK) {
+            w->granted = w->granted || result.lock.granted;
+            w->token = result.lock.granted ? result.lock.token : w->token;
+        } else {
             w->result_ino = result.file.ino;
             w->result_size = result.file.size;
+            w->took_revision = w->cmd.kind >= COMMAND_FILE_WRITE && result.file.changed;
         }
         arena_fini(&arena);
     }
@@ -173,7 +180,8 @@ bool wait_is_own(struct mount *m, int64_t revision, uint64_t session, uint64_t s
 
     LIST_FOREACH(it, &m->answered) {
         w = LIST_ITEM(it, struct waiting, link);
-        if (w->cmd.kind != 0 && w->status == STATUS_OK && w->revision == revision)
+        /* One that changed nothing was answered with a revision as well: that of somebody else's change. */
+        if (w->cmd.kind != 0 && w->status == STATUS_OK && w->took_revision && w->revision == revision)
             return true;
     }
     w = session != 0 ? client_proposer(m->client, session, sequence) : NULL;
@@ -219,6 +227,14 @@ static void delay(struct waiting *w, uint64_t now_ms)
     w->retry_ms = now_ms + LEADER_RETRY_MS;
 }
 
+/* ENOSYS would make the kernel never ask again; what an older member of the cluster cannot, it may learn. */
+static int error_of(uint16_t status)
+{
+    int error = status_errno(status);
+
+    return error == ENOSYS ? EOPNOTSUPP : error;
+}
+
 static bool is_no_leader(uint16_t status)
 {
     return status == STATUS_NO_LEADER || status == STATUS_NOT_LEADER;
@@ -247,7 +263,7 @@ static void settle_one(struct waiting *w, uint64_t now_ms)
         return;
     }
     if (m->stopping) {
-        go_on(w, status_errno(w->status));
+        go_on(w, error_of(w->status));
         return;
     }
     if (is_no_leader(w->status)) {
@@ -267,7 +283,7 @@ static void settle_one(struct waiting *w, uint64_t now_ms)
     if (barrier && !w->for_write && is_unavailable(w->status))
         go_on(w, m->opt.stale_without_quorum ? 0 : ETIMEDOUT);
     else
-        go_on(w, status_errno(w->status));
+        go_on(w, error_of(w->status));
 }
 
 static struct waiting *next_interrupted(struct mount *m, uint64_t now_ms)

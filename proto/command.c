@@ -42,6 +42,15 @@ static uint32_t kind_version(uint16_t kind)
     return first ? 0 : 0u << 16 | 2u;
 }
 
+static uint32_t command_version(const struct command *cmd)
+{
+    uint32_t version = kind_version(cmd->kind);
+
+    if (is_file_kind(cmd->kind) && cmd->file.fence != 0 && version < (0u << 16 | 2u))
+        version = 0u << 16 | 2u; /* who does not know the field would write what others refuse */
+    return cmd->min_version > version ? cmd->min_version : version;
+}
+
 /* Returns where the envelope begins in out; its body length is not known yet. */
 static size_t append_envelope(const struct command *cmd, struct bytes *out)
 {
@@ -54,8 +63,7 @@ static size_t append_envelope(const struct command *cmd, struct bytes *out)
     memset(p, 0, COMMAND_ENVELOPE_BYTES);
     p[AT_FORMAT] = COMMAND_FORMAT;
     put_le16(p + AT_KIND, cmd->kind);
-    put_le32(p + AT_MIN_VERSION,
-             cmd->min_version > kind_version(cmd->kind) ? cmd->min_version : kind_version(cmd->kind));
+    put_le32(p + AT_MIN_VERSION, command_version(cmd));
     put_le64(p + AT_SESSION, cmd->session);
     put_le64(p + AT_SEQUENCE, cmd->sequence);
     put_le64(p + AT_ORIGIN, cmd->origin);

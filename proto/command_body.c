@@ -27,6 +27,7 @@ static void emit_file(struct wire_out *o, const struct file_op *op)
     wire_int(o, 7, op->expect_rev);
     if (size_attrs(&op->attrs) != 0)
         field_attrs(o, 8, &op->attrs);
+    wire_int(o, 9, op->fence);
 }
 WIRE_MESSAGE(file, const struct file_op *)
 
@@ -165,6 +166,9 @@ int body_file_decode(struct slice in, struct file_op *ret_op)
             attrs = slice_make(NULL, 0);
             wire_get_bytes(&r, &f, &attrs);
             decode_attrs(&r, attrs, &op.attrs);
+            break;
+        case 9:
+            op.fence = wire_get_int(&r, &f);
             break;
         }
     }

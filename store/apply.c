@@ -494,10 +494,24 @@ static int run_cluster_version(struct apply *a)
     return 0;
 }
 
+/* What was written under locks counts only while they are held. */
+static int check_fence(struct apply *a, uint16_t *ret_status)
+{
+    bool is_file = a->cmd->kind >= COMMAND_FILE_WRITE && a->cmd->kind <= COMMAND_FILE_REMOVEXATTR;
+    uint16_t status = STATUS_OK;
+    int rc = is_file && a->cmd->file.fence != 0 ? lease_check(a->snap, a->cmd->file.fence, &status) : 0;
+
+    if (rc == 0 && status != STATUS_OK)
+        *ret_status = STATUS_FENCED;
+    return rc;
+}
+
 static int run(struct apply *a, struct result *result)
 {
     int rc = apply_gate(a, &result->status);
 
+    if (rc == 0 && result->status == STATUS_OK)
+        rc = check_fence(a, &result->status);
     if (rc < 0 || result->status != STATUS_OK)
         return rc;
     switch ((enum command_kind)a->cmd->kind) {

@@ -174,12 +174,14 @@ enum file_flags {
  * An ino of 0 in WRITE without CREATE, APPEND, UNLINK, RMDIR, SETATTR, .. means "whoever it is"; otherwise a
  * different identity is STALE. A path is the key's bytes; a directory's has no trailing slash; a path's
  * parent must exist ("/" always does; an implicit directory is one) or the answer is NO_ENTRY, and
- * NOT_DIRECTORY if it is a file. */
+ * NOT_DIRECTORY if it is a file. Any of them with a fence is FENCED, and nothing else, unless that lease is there: a mount's
+ * lock session, under whose locks the change was made. */
 struct file_op {
     struct slice path, path2, value;
     uint64_t ino, ino2;
     uint32_t flags; /* enum file_flags */
     int64_t expect_rev;
+    int64_t fence; /* 0: none */
     struct attrs attrs;
 };
 

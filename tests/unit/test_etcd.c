@@ -176,7 +176,7 @@ static void file_commands_agree_with_protobuf_c(void **state)
     bytes_init(&b);
     for (int i = 0; i < ROUNDS; i++) {
         struct file_op op = {any_bytes(&g), any_bytes(&g), any_bytes(&g), dice_number(&g.d), dice_number(&g.d),
-                             (uint32_t)dice_number(&g.d), any_int(&g), {0}}, op2;
+                             (uint32_t)dice_number(&g.d), any_int(&g), any_int(&g), {0}}, op2;
         Quorumfs__FileCommand *m;
 
         if (any_bool(&g))
@@ -191,7 +191,7 @@ static void file_commands_agree_with_protobuf_c(void **state)
         same_bytes(op.path2, m->path2);
         same_bytes(op.value, m->value);
         assert_true(op.ino == m->ino && op.ino2 == m->ino2 && op.flags == m->flags &&
-                    op.expect_rev == m->expect_rev);
+                    op.expect_rev == m->expect_rev && op.fence == m->fence);
         if (m->attributes != NULL)
             assert_true(op.attrs.has == m->attributes->has && op.attrs.mode == m->attributes->mode &&
                         op.attrs.uid == m->attributes->uid && op.attrs.gid == m->attributes->gid &&
@@ -200,7 +200,7 @@ static void file_commands_agree_with_protobuf_c(void **state)
         assert_true(slice_equal(op.path, op2.path) && slice_equal(op.path2, op2.path2) &&
                     slice_equal(op.value, op2.value));
         assert_true(op.ino == op2.ino && op.ino2 == op2.ino2 && op.flags == op2.flags &&
-                    op.expect_rev == op2.expect_rev);
+                    op.expect_rev == op2.expect_rev && op.fence == op2.fence);
         assert_true(op.attrs.has == op2.attrs.has && op.attrs.mode == op2.attrs.mode &&
                     op.attrs.uid == op2.attrs.uid && op.attrs.gid == op2.attrs.gid &&
                     op.attrs.mtime_ns == op2.attrs.mtime_ns && op.attrs.ino == op2.attrs.ino &&

@@ -2,6 +2,7 @@
 #include "tests/unit/store_fixture.h"
 
 #include <errno.h>
+#include <sys/stat.h>
 
 #define INO 5
 #define TO_END UINT64_MAX
@@ -515,6 +516,35 @@ static void random_ranges_are_like_bytes(void **state)
     fixture_end(&f);
 }
 
+/* What was written under locks counts while the session's lease is there: every file command, and only with a fence. */
+static void a_fence_stops_what_comes_after_the_lease(void **state)
+{
+    const struct file_op fenced[] = {
+        {.path = S("/f"), .value = S("2"), .fence = 77}, {.path = S("/f"), .value = S("2"), .fence = 77},
+        {.path = S("/d"), .fence = 77}, {.path = S("/l"), .value = S("f"), .fence = 77, .attrs = {ATTR_MODE, S_IFLNK | 0777}},
+        {.path = S("/f"), .fence = 77}, {.path = S("/e"), .fence = 77}, {.path = S("/f"), .path2 = S("/g"), .fence = 77},
+        {.path = S("/f"), .fence = 77, .attrs = {ATTR_MODE, 0600}}, {.path = S("/f"), .path2 = S("user.a"), .fence = 77},
+        {.path = S("/f"), .path2 = S("user.a"), .fence = 77},
+    };
+    struct file_op plain = {.path = S("/f"), .value = S("3")};
+    struct fixture f;
+    int64_t revision;
+
+    fixture_begin(&f);
+    fixture_apply(&f, (struct command){.kind = COMMAND_LEASE_GRANT, .lease = {.id = 77, .ttl_s = 10}});
+    fixture_put(&f, "/f", "1");
+    assert_int_equal(STATUS_OK, fixture_apply(&f, (struct command){.kind = COMMAND_FILE_WRITE, .file = fenced[0]}).status);
+    revision = fixture_apply(&f, (struct command){.kind = COMMAND_LEASE_REVOKE, .lease = {.id = 77}}).revision;
+    for (uint16_t i = 0; i < sizeof(fenced) / sizeof(fenced[0]); i++) {
+        struct result r = fixture_apply(&f, (struct command){.kind = (uint16_t)(COMMAND_FILE_WRITE + i), .file = fenced[i]});
+
+        assert_int_equal(STATUS_FENCED, r.status);
+        assert_int_equal(revision, r.revision);
+    }
+    assert_int_equal(STATUS_OK, fixture_apply(&f, (struct command){.kind = COMMAND_FILE_WRITE, .file = plain}).status);
+    fixture_end(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -533,6 +563,7 @@ int main(void)
         cmocka_unit_test(a_request_waits_once),
         cmocka_unit_test(a_closed_file_leaves_nothing),
         cmocka_unit_test(a_sessions_locks_end_with_its_lease),
+        cmocka_unit_test(a_fence_stops_what_comes_after_the_lease),
         cmocka_unit_test(tokens_rise),
         cmocka_unit_test(an_inode_has_so_many_locks),
         cmocka_unit_test(random_ranges_are_like_bytes),

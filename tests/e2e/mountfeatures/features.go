@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,4 +68,16 @@ func expect(t testing.TB, dir, script, want string) {
 		out, err := try(dir, script)
 		return err == nil && out == want, fmt.Sprintf("%q, %v; wanted %q", out, err, want)
 	})
+}
+
+// start starts a program that does not outlive the test.
+func start(t testing.TB, name string, args ...string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return cmd
 }
