@@ -19,7 +19,7 @@ $(BUILD)/fuzz/seeds: $(call obj,tests/fuzz/seeds.c tests/crash/disk_memory.c) $(
 	@mkdir -p $(@D)
 	$(LINK) $(filter %.o,$^) $(FUZZ_LINK)
 
-fuzz-replay-here: $(FUZZ:%=$(BUILD)/fuzz/replay_%)
+fuzz-replay-here: $(FUZZ:%=$(BUILD)/fuzz/replay_%) $(BUILD)/fuzz/seeds
 	@for t in $(FUZZ); do \
 		if $(BUILD)/fuzz/replay_$$t tests/fuzz/corpus/$$t >$(BUILD)/fuzz/$$t.out 2>&1; then \
 			echo "ok - fuzz $$t: $$(tail -n 1 $(BUILD)/fuzz/$$t.out)"; \

@@ -12,7 +12,7 @@
 /* ---- a node that keeps what it is asked; the linker takes these in place of raft/node.c's ---- */
 
 struct node {
-    struct list proposals, barriers;
+    struct list proposals, barriers, leases, changes, maintains;
     bool lazy;
 };
 
@@ -38,6 +38,38 @@ void node_barrier_cancel(struct node *n, struct node_barrier *b)
     list_remove(&b->link);
 }
 
+void node_lease(struct node *n, struct node_lease *l)
+{
+    list_push_back(&n->leases, &l->link);
+}
+
+void node_lease_cancel(struct node *n, struct node_lease *l)
+{
+    list_remove(&l->link);
+}
+
+void node_member_change(struct node *n, struct node_member_change *m)
+{
+    FUZZ_MUST(m->take_peer_urls != NULL);
+    list_push_back(&n->changes, &m->link);
+}
+
+void node_member_change_cancel(struct node *n, struct node_member_change *m)
+{
+    list_remove(&m->link);
+    free(m->take_peer_urls);
+}
+
+void node_maintain(struct node *n, struct node_maintain *m)
+{
+    list_push_back(&n->maintains, &m->link);
+}
+
+void node_maintain_cancel(struct node *n, struct node_maintain *m)
+{
+    list_remove(&m->link);
+}
+
 void node_status(const struct node *n, struct node_status *ret_status)
 {
     *ret_status = (struct node_status){.id = 1, .cluster_id = 7, .leader = 1, .term = 5, .is_leader = true};
@@ -58,6 +90,32 @@ static void answer(struct node *n)
         list_remove(&b->link);
         b->done(b, STATUS_OK, 1, 3);
     }
+    while (!n->lazy && !list_empty(&n->leases)) {
+        struct node_lease *l = LIST_ITEM(n->leases.next, struct node_lease, link);
+
+        list_remove(&l->link);
+        l->done(l, STATUS_OK, 60, 59);
+    }
+    while (!n->lazy && !list_empty(&n->changes)) {
+        struct node_member_change *m = LIST_ITEM(n->changes.next, struct node_member_change, link);
+        struct socket_member_done done = {.status = STATUS_OK, .id = m->id};
+
+        list_remove(&m->link);
+        free(m->take_peer_urls);
+        m->done(m, &done);
+    }
+    while (!n->lazy && !list_empty(&n->maintains)) {
+        struct node_maintain *m = LIST_ITEM(n->maintains.next, struct node_maintain, link);
+
+        list_remove(&m->link);
+        m->done(m, STATUS_OK, 9, "/checkpoint");
+    }
+}
+
+static bool node_has_nothing(const struct node *n)
+{
+    return list_empty(&n->proposals) && list_empty(&n->barriers) && list_empty(&n->leases) && list_empty(&n->changes) &&
+           list_empty(&n->maintains);
 }
 
 /* ---- the server, for all inputs ---- */
@@ -83,6 +141,9 @@ static void start(struct world *w)
 
     list_init(&w->node.proposals);
     list_init(&w->node.barriers);
+    list_init(&w->node.leases);
+    list_init(&w->node.changes);
+    list_init(&w->node.maintains);
     snprintf(w->path, sizeof(w->path), "%.60s/fuzz-server.%d", getenv("TMPDIR") != NULL ? getenv("TMPDIR") : "/tmp",
              (int)getpid());
     FUZZ_MUST(uv_loop_init(&w->loop) == 0);
@@ -137,7 +198,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         uv_run(&world.loop, UV_RUN_NOWAIT);
     }
     FUZZ_MUST(socket_server_counters(world.server).requests == 0);
-    FUZZ_MUST(list_empty(&world.node.proposals) && list_empty(&world.node.barriers));
+    FUZZ_MUST(node_has_nothing(&world.node));
     bytes_fini(&hello);
     bytes_fini(&in);
     return 0;

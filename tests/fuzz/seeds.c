@@ -178,6 +178,17 @@ static void seeds_socket(struct bytes *b)
     frame(&out, SOCKET_BARRIER, b);
     frame(&out, SOCKET_STATUS, b);
     save_bytes("server", "behind-hello", 0x80, &out);
+    socket_lease_encode(&(struct socket_lease){.id = 7}, b);
+    frame(&out, SOCKET_KEEPALIVE, b);
+    socket_lease_encode(&(struct socket_lease){.id = 7}, b);
+    frame(&out, SOCKET_LEASE_TIME, b);
+    socket_member_change_encode(&(struct socket_member_change){.op = SOCKET_MEMBER_ADD, .learner = true,
+                                                               .peer_urls = TEXT("http://h:1")}, b);
+    frame(&out, SOCKET_MEMBER, b);
+    socket_maintain_encode(&(struct socket_maintain){.op = SOCKET_MAINTAIN_CHECKPOINT}, b);
+    frame(&out, SOCKET_MAINTAIN, b);
+    save("server", "services", 0x80, bytes_slice(&out));
+    save_bytes("server", "services-unanswered", 0xc0, &out);
     socket_proposed_encode(&proposed, b);
     frame(&out, SOCKET_PROPOSED, b);
     socket_barrier_done_encode(&barrier, b);
@@ -267,7 +278,7 @@ static void seeds_row(struct bytes *b)
 
 static void seeds_frame(struct bytes *b)
 {
-    struct peer_hello hello = {1, 1, 7, 1, 2, TEXT("http://127.0.0.1:2380")};
+    struct peer_hello hello = {1, 1, 7, 1, 2, TEXT("http://127.0.0.1:2380"), 77};
     struct peer_hello_reply reply = {1, PEER_HELLO_BUSY, 7, 2, TEXT("busy")};
     struct bytes out;
 
@@ -320,7 +331,7 @@ static void seeds_conn(struct bytes *b)
     nghttp2_nv stream[] = {HEADER(":method", "POST"), HEADER(":scheme", "http"), HEADER(":path", "/test.T/Stream"),
                            HEADER(":authority", "x"), HEADER("te", "trailers"), HEADER("content-type", "application/grpc")};
     nghttp2_data_provider provider = {.read_callback = read_request};
-    struct peer_hello hello = {1, 1, 7, 2, 1, TEXT("http://127.0.0.1:2")};
+    struct peer_hello hello = {1, 1, 7, 2, 1, TEXT("http://127.0.0.1:2"), 78};
     struct peer_message vote = {.type = PEER_VOTE, .vote = {3, 9, 2, true, false}};
     nghttp2_session_callbacks *callbacks;
     nghttp2_session *session;
