@@ -26,7 +26,6 @@
 #define TRANSPORT_QUEUE_MAX_BYTES (64 * 1024 * 1024) /* unsent, for each peer; past it frames are dropped */
 #define TRANSPORT_ACCEPTED_MAX 256                   /* connections; past it a new one is closed at once */
 #define TRANSPORT_HELLO_WAIT_MS 5000                 /* for the first frame of an accepted connection */
-#define TRANSPORT_TLS_LOG_MS 10000                   /* between two lines about connections whose TLS failed */
 
 struct transport;
 struct tls_context;

@@ -5,8 +5,6 @@
 #include <netdb.h>
 #include <stdio.h>
 
-#include "tls/tls.h"
-
 void accept_connection(uv_stream_t *listener, int status)
 {
     struct listener *l = listener->data;
@@ -38,27 +36,22 @@ void accept_tick(struct peer_conn *c, uint64_t now_ms)
         conn_broke(c, c->greeted ? "it is silent" : "no hello");
 }
 
-/* A stranger can do this as often as he likes, so it is said once in a while, with how often. */
 void accept_tls_failed(struct peer_conn *c, const char *why)
 {
     struct transport *t = c->t;
     struct sockaddr_storage from;
-    uint64_t now_ms = transport_now_ms(t);
     char host[64] = "?", others[64] = "";
     int len = sizeof(from);
+    uint64_t untold;
 
     t->counters.tls_failed++;
-    if (t->tls_logged_ms != 0 && now_ms - t->tls_logged_ms < TRANSPORT_TLS_LOG_MS) {
-        t->tls_unlogged++;
+    if (!tls_complaint_is_due(&t->complaints, transport_now_ms(t), why, &untold))
         return;
-    }
-    if (t->tls_unlogged != 0)
-        snprintf(others, sizeof(others), " (and %llu others before)", (unsigned long long)t->tls_unlogged);
+    if (untold != 0)
+        snprintf(others, sizeof(others), " (and %llu others before)", (unsigned long long)untold);
     if (uv_tcp_getpeername(&c->stream.uv.tcp, (struct sockaddr *)&from, &len) == 0)
         getnameinfo((struct sockaddr *)&from, (socklen_t)len, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
     log_warn(t->o.logger, "a connection to the peer port, from %s: %s%s", host, why, others);
-    t->tls_logged_ms = now_ms != 0 ? now_ms : 1;
-    t->tls_unlogged = 0;
 }
 
 /* Once for each peer and reason; when the table is full, no more: a stranger cannot fill the log. */

@@ -4,8 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include "tls/tls.h"
-
 static int take_frame(struct peer_conn *c, struct slice frame)
 {
     uint8_t type = frame.data[8];
@@ -51,6 +49,8 @@ static void on_broken(void *ctx, int error)
 
     if (error == -EPROTO && c->dial == NULL)
         accept_tls_failed(c, why);
+    else if (error == -EPROTO)
+        dial_tls_failed(c->dial);
     conn_broke(c, why);
 }
 

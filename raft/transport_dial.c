@@ -87,6 +87,13 @@ void dial_drop(struct dial *d, const char *why)
     back_off(d);
 }
 
+/* Unlike an absence, somebody has to look at this, whatever was said before. */
+void dial_tls_failed(struct dial *d)
+{
+    d->complained = d->tls_failed;
+    d->tls_failed = true;
+}
+
 static int send_hello(struct dial *d)
 {
     struct transport *t = d->t;
@@ -238,7 +245,7 @@ static int take_reply(struct dial *d, struct slice payload)
     forget_addresses(d);
     if (d->complained)
         log_info(t->o.logger, "connected to peer %016llx at %s", (unsigned long long)d->id, d->text);
-    d->complained = d->refused = false;
+    d->complained = d->refused = d->tls_failed = false;
     set_state(d, DIAL_UP, transport_now_ms(t) + transport_ping_ms(t));
     t->o.connected(t->o.ctx, d->id); /* last: it may take d away */
     return 0;

@@ -10,10 +10,9 @@
 #include "raft/peer_frame.h"
 #include "raft/stream.h"
 #include "raft/transport.h"
+#include "tls/tls.h"
 
 #define READ_BUFFER_BYTES (256 * 1024) /* kept by a connection between reads */
-
-struct tls_conn;
 
 /* One TCP connection, dialled or accepted: frames in, frames out. Freed after its handle has closed. */
 struct peer_conn {
@@ -43,6 +42,7 @@ struct dial {
     struct peer_conn *conn;
     bool complained; /* this outage was logged */
     bool refused;    /* and that the peer does not want us */
+    bool tls_failed; /* and that TLS with it fails */
     struct list link;
 };
 
@@ -74,8 +74,7 @@ struct transport {
         uint32_t code;
     } refused[16]; /* told to the operator already */
     size_t n_refused;
-    uint64_t tls_logged_ms; /* 0: never */
-    uint64_t tls_unlogged;
+    struct tls_complaints complaints; /* of accepted connections whose TLS failed */
     struct transport_counters counters;
     int pending; /* handles and resolver requests that are open */
     bool closing;
@@ -112,6 +111,7 @@ int dial_new(struct transport *t, uint64_t id, const char *urls);
 void dial_free(struct dial *d);
 int dial_take_frame(struct dial *d, uint8_t type, struct slice payload);
 void dial_drop(struct dial *d, const char *why);
+void dial_tls_failed(struct dial *d); /* before the drop */
 void dial_tick(struct dial *d, uint64_t now_ms);
 
 #endif

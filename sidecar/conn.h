@@ -44,7 +44,7 @@ struct grpc_server {
     unsigned handles; /* of the server's own, until closed */
     uint8_t *read_scratch, *write_scratch;
     struct bytes plain, sealed; /* of TLS: what has come in a read, what goes out in a write */
-    uint64_t tls_logged_ms, tls_unlogged;
+    struct tls_complaints complaints;
 };
 
 struct listener {

@@ -8,23 +8,19 @@
 static void say_failed(struct conn *c, const char *why)
 {
     struct grpc_server *s = c->server;
-    uint64_t now = uv_now(s->loop);
     struct sockaddr_storage from;
     int len = sizeof from;
     char host[64] = "a local socket", others[64] = "";
+    uint64_t untold;
 
     s->counters.tls_failed++;
-    if (s->tls_logged_ms != 0 && now - s->tls_logged_ms < TLS_LOG_MS) { /* a stranger can do it as often as he likes */
-        s->tls_unlogged++;
+    if (!tls_complaint_is_due(&s->complaints, uv_now(s->loop), why, &untold))
         return;
-    }
-    if (s->tls_unlogged != 0)
-        snprintf(others, sizeof others, " (and %llu others before)", (unsigned long long)s->tls_unlogged);
+    if (untold != 0)
+        snprintf(others, sizeof others, " (and %llu others before)", (unsigned long long)untold);
     if (c->uv.stream.type == UV_TCP && uv_tcp_getpeername(&c->uv.tcp, (struct sockaddr *)&from, &len) == 0)
         getnameinfo((struct sockaddr *)&from, (socklen_t)len, host, sizeof host, NULL, 0, NI_NUMERICHOST);
     log_warn(s->config.log, "a client, from %s: %s%s", host, why, others);
-    s->tls_logged_ms = now != 0 ? now : 1;
-    s->tls_unlogged = 0;
 }
 
 bool conn_tls_choose(struct conn *c, uint8_t first)

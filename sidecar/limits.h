@@ -68,7 +68,6 @@
 #define PING_STRIKES_MAX 2
 
 #define TLS_UNSENT_MAX_BYTES (64u * 1024) /* records that TLS itself owes to one that does not read: then closed */
-#define TLS_LOG_MS 10000                  /* between two lines about connections whose TLS failed */
 
 #define H2_STREAM_WINDOW_BYTES (1024 * 1024)
 #define H2_CONN_WINDOW_BYTES (8 * 1024 * 1024)

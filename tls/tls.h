@@ -77,6 +77,20 @@ bool tls_conn_cert_is_for(const struct tls_conn *t, const char *host);
 /* Its common name; false if there is none that fits. */
 bool tls_conn_common_name(const struct tls_conn *t, char *out, size_t size);
 
+/* What is said to an operator of connections that failed. Strangers can make them fail as often as they like: each text
+ * once, and at most TLS_COMPLAINTS_MAX of them, in TLS_COMPLAINTS_MS; the next line says how many there were beside. */
+#define TLS_COMPLAINTS_MAX 8
+#define TLS_COMPLAINTS_MS 10000
+
+struct tls_complaints {
+    uint64_t begun_ms, untold;
+    uint32_t told[TLS_COMPLAINTS_MAX];
+    size_t n_told;
+};
+
+/* True: to be said; *ret_untold is how many were not since the last one. */
+bool tls_complaint_is_due(struct tls_complaints *c, uint64_t now_ms, const char *why, uint64_t *ret_untold);
+
 /* If these are the first bytes of a connection, does it speak TLS? (A handshake record.) */
 static inline bool tls_is_hello(uint8_t first_byte)
 {

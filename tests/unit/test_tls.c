@@ -726,6 +726,28 @@ static void an_idle_connection_takes_little_memory(void **state)
     place_close(&p);
 }
 
+static void complaints_are_few_and_different_ones_are_heard(void **state)
+{
+    struct tls_complaints c = {0};
+    uint64_t untold = 7;
+    char why[32];
+
+    assert_true(tls_complaint_is_due(&c, 1000, "a", &untold));
+    assert_int_equal(untold, 0);
+    for (int i = 0; i < 100; i++)
+        assert_false(tls_complaint_is_due(&c, 1000 + (uint64_t)i, "a", &untold));
+    assert_true(tls_complaint_is_due(&c, 1100, "b", &untold));
+    assert_int_equal(untold, 100);
+    for (int i = 2; i < 100; i++) {
+        snprintf(why, sizeof(why), "reason %d", i);
+        assert_int_equal(tls_complaint_is_due(&c, 1200, why, &untold), i < TLS_COMPLAINTS_MAX);
+    }
+    assert_false(tls_complaint_is_due(&c, 1000 + TLS_COMPLAINTS_MS - 1, "a", &untold));
+    assert_true(tls_complaint_is_due(&c, 1000 + TLS_COMPLAINTS_MS, "a", &untold));
+    assert_int_equal(untold, 100 - TLS_COMPLAINTS_MAX + 1);
+    assert_false(tls_complaint_is_due(&c, 1000 + TLS_COMPLAINTS_MS, "a", &untold));
+}
+
 /* ---- each failing call ---- */
 
 /* A whole life: files, two connections, bytes. 0, or the first error. */
@@ -793,6 +815,7 @@ int main(void)
         cmocka_unit_test(self_signed_ones_are_made_once_and_renewed),
         cmocka_unit_test(keys_changed_again_and_again_end_the_connection),
         cmocka_unit_test(an_idle_connection_takes_little_memory),
+        cmocka_unit_test(complaints_are_few_and_different_ones_are_heard),
         cmocka_unit_test(each_failing_call_is_an_error_and_leaves_nothing),
     };
 

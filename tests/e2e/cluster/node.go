@@ -46,7 +46,7 @@ type process struct {
 func (n *Node) Socket() string { return filepath.Join(n.DataDir, SocketName) }
 
 // Endpoint is host:port of the client URL.
-func (n *Node) Endpoint() string { return strings.TrimPrefix(n.ClientURL, "http://") }
+func (n *Node) Endpoint() string { return n.ClientURL[strings.Index(n.ClientURL, "://")+3:] }
 
 // Args is the node's command line without the program.
 func (n *Node) Args() []string {
