@@ -7,9 +7,13 @@
 #include <string.h>
 
 #include "store/store.h"
+#include "tests/unit/store_model_locks.h"
+
+#define MODEL_LEASES 6 /* their ids are 1 to that */
 
 struct version {
     int64_t main, sub, create, version;
+    int64_t lease;
     bool deleted, attr_only;
     uint8_t *value;
     size_t len;
@@ -30,6 +34,17 @@ struct mdir {
     size_t n_changes;
 };
 
+struct mlease {
+    bool live;
+    int64_t ttl_s, remaining_s;
+};
+
+struct mxattr {
+    uint64_t ino;
+    struct slice name, value;
+    bool there;
+};
+
 struct model {
     struct mkey *keys; /* sorted */
     size_t n_keys;
@@ -37,6 +52,11 @@ struct model {
     size_t n_dirs;
     int64_t revision, compacted;
     int64_t sub; /* rows of the command under way */
+    struct mlease leases[MODEL_LEASES + 1]; /* by id */
+    struct mxattr *xattrs;
+    size_t n_xattrs;
+    struct mfile_locks locks[MODEL_LOCK_INODES];
+    bool nospace, corrupt;
 };
 
 static inline struct slice model_copy(struct slice s)
@@ -152,8 +172,11 @@ static inline struct version *model_add(struct model *m, struct slice key)
     return &k->versions[k->n++];
 }
 
+#define MODEL_KEEP_LEASE INT64_MIN
+
 /* ino 0: that of the key, or a new one. */
-static inline void model_put(struct model *m, struct slice key, struct slice value, uint64_t ino, bool attr_only)
+static inline void model_put(struct model *m, struct slice key, struct slice value, uint64_t ino, bool attr_only,
+                             int64_t lease)
 {
     struct version *old = model_live(m, key);
     struct version before = old != NULL ? *old : (struct version){0};
@@ -165,6 +188,7 @@ static inline void model_put(struct model *m, struct slice key, struct slice val
     v->value = (uint8_t *)copy.data;
     v->len = copy.len;
     v->attr_only = attr_only;
+    v->lease = lease != MODEL_KEEP_LEASE ? lease : before.version > 0 ? before.lease : 0;
     v->ino = ino != 0 ? ino : before.version > 0 ? before.ino : model_ino(v->main, v->sub);
 }
 
@@ -195,6 +219,47 @@ static inline void model_dir_delete(struct model *m, struct slice path)
 
     d->live = false;
     model_dir_note(m, d);
+}
+
+/* ---- leases, attributes ---- */
+
+static inline struct mlease *model_lease(struct model *m, int64_t id)
+{
+    return id >= 1 && id <= MODEL_LEASES && m->leases[id].live ? &m->leases[id] : NULL;
+}
+
+/* Each owner of locks has the lease of its number. */
+static inline void model_locks_end_lease(struct model *m, int64_t id)
+{
+    for (size_t i = 0; i < MODEL_LOCK_INODES && id < MODEL_LOCK_OWNERS; i++)
+        m->sub += model_lock_drop_owner(&m->locks[i], (uint64_t)id);
+}
+
+static inline bool model_ino_lives(struct model *m, uint64_t ino)
+{
+    for (size_t i = 0; i < m->n_keys; i++) {
+        struct version *v = model_at(&m->keys[i], INT64_MAX);
+
+        if (v != NULL && v->ino == ino)
+            return true;
+    }
+    for (size_t i = 0; i < m->n_dirs; i++)
+        if (m->dirs[i].live && m->dirs[i].ino == ino)
+            return true;
+    return false;
+}
+
+/* Attributes of a node that has gone are not looked for: numbers do not come back. */
+static inline struct mxattr *model_xattr(struct model *m, uint64_t ino, struct slice name, bool make)
+{
+    for (size_t i = 0; i < m->n_xattrs; i++)
+        if (m->xattrs[i].ino == ino && slice_equal(m->xattrs[i].name, name))
+            return m->xattrs[i].there || make ? &m->xattrs[i] : NULL;
+    if (!make)
+        return NULL;
+    m->xattrs = realloc(m->xattrs, (m->n_xattrs + 1) * sizeof(*m->xattrs));
+    m->xattrs[m->n_xattrs] = (struct mxattr){.ino = ino, .name = model_copy(name)};
+    return &m->xattrs[m->n_xattrs++];
 }
 
 static inline void model_end(struct model *m)
@@ -238,6 +303,11 @@ static inline void model_free(struct model *m)
         free((void *)m->dirs[i].path.data);
         free(m->dirs[i].changes);
     }
+    for (size_t i = 0; i < m->n_xattrs; i++) {
+        free((void *)m->xattrs[i].name.data);
+        free((void *)m->xattrs[i].value.data);
+    }
+    free(m->xattrs);
     free(m->keys);
     free(m->dirs);
 }

@@ -139,10 +139,23 @@ static void the_whole_hash_covers_the_other_tables(void **state)
 
 /* ---- around a compaction ---- */
 
+/* Rows before the history below: more than a commit takes through compaction, so that at first nothing of it is removed. */
+#define BEFORE 400
+
 /* The history of one key around revision 6: created (3), changed (5), deleted (6), created again (7), changed (8);
- * the odd ones in between belong to another key. */
+ * the ones in between belong to another key. All of it BEFORE revisions later. */
 static void make_history(struct fixture *f)
 {
+    struct command cmd = {.kind = COMMAND_PUT, .put = {.key = S("before")}};
+    struct store_batch *b;
+    struct result result;
+    bool fresh;
+
+    assert_int_equal(0, store_batch_begin(f->store, &b));
+    for (int i = 0; i < BEFORE; i++)
+        assert_int_equal(0, store_apply(b, ++f->index, 1, 0, &cmd, &f->arena, &result, &fresh));
+    assert_int_equal(0, store_batch_advance(b, f->index, 1));
+    assert_int_equal(0, store_batch_commit(b));
     fixture_put(f, "other", "1");         /* 2 */
     fixture_put(f, "k", "created");       /* 3 */
     fixture_put(f, "other", "2");         /* 4 */
@@ -161,7 +174,7 @@ static void a_read_at_exactly_the_compacted_revision(void **state)
                  {8, "changed again"}};
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        int64_t c = cases[i].compacted;
+        int64_t c = BEFORE + cases[i].compacted;
         struct op_range op = {.key = S("k"), .revision = c};
         struct fixture f;
 
@@ -175,7 +188,7 @@ static void a_read_at_exactly_the_compacted_revision(void **state)
             if (r.n_kvs == 1)
                 assert_slice(cases[i].value, r.kvs[0].value);
             assert_int_equal(1, fixture_range(&f, (struct op_range){.key = S("other"), .revision = c}, STATUS_OK).n_kvs);
-            if (c > 2)
+            if (cases[i].compacted > 2)
                 fixture_range(&f, (struct op_range){.key = S("k"), .revision = c - 1}, STATUS_COMPACTED);
             remove_all(&f);
         }
@@ -185,7 +198,7 @@ static void a_read_at_exactly_the_compacted_revision(void **state)
 
 static void a_key_created_deleted_and_recreated_around_the_compacted_revision(void **state)
 {
-    for (int64_t c = 2; c <= 8; c++) {
+    for (int64_t c = BEFORE + 2; c <= BEFORE + 8; c++) {
         struct range_result r;
         struct fixture f;
 
@@ -194,23 +207,23 @@ static void a_key_created_deleted_and_recreated_around_the_compacted_revision(vo
         compact(&f, c);
         remove_all(&f);
         r = fixture_range(&f, (struct op_range){.key = S("k")}, STATUS_OK);
-        assert_true(r.n_kvs == 1 && r.kvs[0].create_revision == 7 && r.kvs[0].version == 2);
-        for (int64_t at = c; at <= 8; at++) { /* every revision that can still be read */
-            bool there = (at >= 3 && at < 6) || at >= 7;
+        assert_true(r.n_kvs == 1 && r.kvs[0].create_revision == BEFORE + 7 && r.kvs[0].version == 2);
+        for (int64_t at = c; at <= BEFORE + 8; at++) { /* every revision that can still be read */
+            bool there = (at >= BEFORE + 3 && at < BEFORE + 6) || at >= BEFORE + 7;
 
             r = fixture_range(&f, (struct op_range){.key = S("k"), .revision = at}, STATUS_OK);
             assert_int_equal(there, r.n_kvs);
             if (there)
-                assert_int_equal(at >= 7 ? 7 : 3, r.kvs[0].create_revision);
+                assert_int_equal(BEFORE + (at >= BEFORE + 7 ? 7 : 3), r.kvs[0].create_revision);
         }
         fixture_delete(&f, "k", S("")); /* 9 */
-        compact(&f, 9);
+        compact(&f, BEFORE + 9);
         remove_all(&f);
-        r = fixture_range(&f, (struct op_range){.key = S("k"), .revision = 9}, STATUS_OK);
+        r = fixture_range(&f, (struct op_range){.key = S("k"), .revision = BEFORE + 9}, STATUS_OK);
         assert_int_equal(0, r.n_kvs);
-        assert_int_equal(10, fixture_put(&f, "k", "third").revision);
+        assert_int_equal(BEFORE + 10, fixture_put(&f, "k", "third").revision);
         r = fixture_range(&f, (struct op_range){.key = S("k")}, STATUS_OK);
-        assert_true(r.kvs[0].create_revision == 10 && r.kvs[0].version == 1);
+        assert_true(r.kvs[0].create_revision == BEFORE + 10 && r.kvs[0].version == 1);
         fixture_end(&f);
     }
 }
@@ -229,7 +242,7 @@ static int note_event(void *ctx, const struct event *e)
     int has_prev = store_event_prev_kv(w->r, e, w->arena, &prev);
 
     assert_true(has_prev >= 0);
-    snprintf(w->text + n, sizeof(w->text) - n, "%lld%s%.*s", (long long)e->rev.main, e->kind == EVENT_DELETE ? "D" : "P",
+    snprintf(w->text + n, sizeof(w->text) - n, "%lld%s%.*s", (long long)e->rev.main - BEFORE, e->kind == EVENT_DELETE ? "D" : "P",
              (int)e->key.len, (const char *)e->key.data);
     n = strlen(w->text);
     snprintf(w->text + n, sizeof(w->text) - n, has_prev == 1 ? "(%.*s) " : " ", (int)prev.value.len,
@@ -258,14 +271,14 @@ static void a_watch_from_the_compacted_revision_with_prev_kv(void **state)
 
         fixture_begin(&f);
         make_history(&f);
-        compact(&f, cases[i].compacted);
+        compact(&f, BEFORE + cases[i].compacted);
         for (int removed = 0; removed < 2; removed++) {
             struct watched w = {.arena = &f.arena};
 
             assert_int_equal(0, store_read_begin(f.store, &w.r));
-            assert_int_equal(0, store_events(w.r, cases[i].compacted - 1, note_event, &w, &next, &status));
+            assert_int_equal(0, store_events(w.r, BEFORE + cases[i].compacted - 1, note_event, &w, &next, &status));
             assert_int_equal(STATUS_COMPACTED, status);
-            assert_int_equal(0, store_events(w.r, cases[i].compacted, note_event, &w, &next, &status));
+            assert_int_equal(0, store_events(w.r, BEFORE + cases[i].compacted, note_event, &w, &next, &status));
             assert_int_equal(STATUS_OK, status);
             store_read_end(w.r);
             assert_string_equal(cases[i].events, w.text);
