@@ -630,11 +630,7 @@ size_t core_members(const struct core *c, struct core_member *ret_members, size_
     const struct raft_configuration *conf = &c->raft.configuration;
 
     for (unsigned i = 0; i < conf->n && i < max; i++)
-        ret_members[i] = (struct core_member){
-            .id = conf->servers[i].id,
-            .address = conf->servers[i].address,
-            .voter = conf->servers[i].role == RAFT_VOTER,
-        };
+        core_member_from(conf->servers[i].id, conf->servers[i].address, conf->servers[i].role, &ret_members[i]);
     return conf->n;
 }
 

@@ -27,6 +27,7 @@ struct core_member {
     uint64_t id;
     const char *address; /* lives until the next change of membership */
     bool voter;
+    bool joining; /* a learner that is to be a voter as soon as it has caught up; never with voter */
 };
 
 struct core_ready {

@@ -49,6 +49,8 @@ void core_set_now(struct core *c, uint64_t now_ms);
 int core_step(struct core *c, struct raft_event *e);
 /* Checked first: the library's decoder believes every length. */
 int core_membership_decode(struct slice payload, struct raft_configuration *ret_conf);
+/* The library has no role for a member that is to be a voter: its address begins with a mark. */
+void core_member_from(uint64_t id, const char *address, int role, struct core_member *ret_member);
 bool core_is_sole_voter(const struct raft_configuration *conf, uint64_t id);
 int core_membership_copy(const struct raft_configuration *from, struct raft_configuration *ret_conf);
 

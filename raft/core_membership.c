@@ -1,10 +1,12 @@
 /* core_membership.c - memberships: the library's encoding, read with bounds (guard 8 of core.c). */
 #include <errno.h>
+#include <stdio.h>
 
 #include "raft/core_library.h"
 
 #define MEMBERSHIP_FORMAT 1
 #define MEMBERSHIP_MAX_MEMBERS 64
+#define JOINING_MARK '+' /* no URL begins with it */
 
 int core_err_from_raft(int rv)
 {
@@ -61,6 +63,13 @@ int core_membership_check(struct slice payload)
     return 0;
 }
 
+void core_member_from(uint64_t id, const char *address, int role, struct core_member *ret_member)
+{
+    bool joining = role == RAFT_STANDBY && address[0] == JOINING_MARK;
+
+    *ret_member = (struct core_member){id, address + joining, role == RAFT_VOTER, joining};
+}
+
 int core_membership_read(struct slice payload, struct core_member *ret_members, size_t max, size_t *ret_count)
 {
     struct reader r = reader_make(payload);
@@ -73,10 +82,11 @@ int core_membership_read(struct slice payload, struct core_member *ret_members, 
     if (n > max)
         return -EBADMSG;
     for (uint64_t i = 0; i < n; i++) {
-        ret_members[i].id = reader_u64(&r);
-        ret_members[i].address = (const char *)r.p;
-        reader_raw(&r, strlen(ret_members[i].address) + 1);
-        ret_members[i].voter = reader_u8(&r) == RAFT_VOTER;
+        uint64_t id = reader_u64(&r);
+        const char *address = (const char *)r.p;
+
+        reader_raw(&r, strlen(address) + 1);
+        core_member_from(id, address, reader_u8(&r), &ret_members[i]);
     }
     *ret_count = (size_t)n;
     return 0;
@@ -92,10 +102,14 @@ int core_membership_encode(const struct core_member *members, size_t n, struct b
         return -EINVAL;
     raft_configuration_init(&conf);
     for (size_t i = 0; i < n && rc == 0; i++) {
-        if (members[i].id == 0)
+        char marked[PEER_URLS_MAX_BYTES + 2];
+        int n_text = snprintf(marked, sizeof(marked), "%s%s", members[i].joining ? (char[]){JOINING_MARK, 0} : "",
+                              members[i].address);
+
+        if (members[i].id == 0 || n_text < 0 || (size_t)n_text >= sizeof(marked) || (members[i].joining && members[i].voter))
             rc = -EINVAL;
         else
-            rc = core_err_from_raft(raft_configuration_add(&conf, members[i].id, members[i].address,
+            rc = core_err_from_raft(raft_configuration_add(&conf, members[i].id, marked,
                                                       members[i].voter ? RAFT_VOTER : RAFT_STANDBY));
     }
     if (rc == 0)

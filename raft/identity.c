@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -29,9 +30,16 @@ static int __attribute__((format(printf, 4, 5))) say(int rc, char *text, size_t 
 void identity_encode(const struct identity *id, struct bytes *out)
 {
     char text[IDENTITY_MAX_BYTES];
-    int n = snprintf(text, sizeof(text), "quorumfs-data %u\ncluster %016" PRIx64 "\nmember %016" PRIx64 "\nname %s\n",
-                     id->format, id->cluster_id, id->member_id, id->name);
-    uint32_t crc = crc32c(0, text, (size_t)n);
+    int n = snprintf(text, sizeof(text), "quorumfs-data %u\ncluster %016" PRIx64 "\nmember %016" PRIx64 "\n", id->format,
+                     id->cluster_id, id->member_id);
+    uint32_t crc;
+
+    if (id->format > 1)
+        n += snprintf(text + n, sizeof(text) - (size_t)n,
+                      "data %016" PRIx64 "\ninstance %016" PRIx64 "\nbegin %s\n", id->data_id, id->instance,
+                      id->joined ? "joined" : "new");
+    n += snprintf(text + n, sizeof(text) - (size_t)n, "name %s\n", id->name);
+    crc = crc32c(0, text, (size_t)n);
 
     n += snprintf(text + n, sizeof(text) - (size_t)n, "crc32c %08x\n", crc);
     bytes_raw(out, text, (size_t)n);
@@ -68,6 +76,18 @@ static bool take_hex(const char **at, const char *key, size_t digits, uint64_t *
     return true;
 }
 
+static bool take_begin(const char **at, struct identity *id)
+{
+    const char *value;
+    size_t len;
+
+    if (!take_hex(at, "data", 16, &id->data_id) || !take_hex(at, "instance", 16, &id->instance) ||
+        !take_line(at, "begin", &value, &len) || id->data_id == 0)
+        return false;
+    id->joined = len == 6 && memcmp(value, "joined", 6) == 0;
+    return id->joined || (len == 3 && memcmp(value, "new", 3) == 0);
+}
+
 int identity_decode(struct slice in, struct identity *ret_id)
 {
     char text[IDENTITY_MAX_BYTES + 1];
@@ -89,9 +109,12 @@ int identity_decode(struct slice in, struct identity *ret_id)
     }
     if (id.format > IDENTITY_FORMAT)
         return -EPROTONOSUPPORT; /* the rest is that format's business */
-    if (id.format != IDENTITY_FORMAT || !take_hex(&at, "cluster", 16, &id.cluster_id) ||
-        !take_hex(&at, "member", 16, &id.member_id) || !take_line(&at, "name", &value, &len) || len == 0 ||
-        len > CONFIG_NAME_MAX_BYTES)
+    if (id.format == 0 || !take_hex(&at, "cluster", 16, &id.cluster_id) || !take_hex(&at, "member", 16, &id.member_id))
+        return -EBADMSG;
+    id.data_id = id.cluster_id;
+    if (id.format > 1 && !take_begin(&at, &id))
+        return -EBADMSG;
+    if (!take_line(&at, "name", &value, &len) || len == 0 || len > CONFIG_NAME_MAX_BYTES)
         return -EBADMSG;
     memcpy(id.name, value, len);
     len = (size_t)(at - text);
@@ -233,6 +256,16 @@ static int read_identity(const struct config *c, struct identity *ret_id, char *
     return rc;
 }
 
+uint64_t identity_new_instance(void)
+{
+    uint64_t v = 0;
+
+    while (v == 0 || v > UINT64_MAX / 2)
+        if (getrandom(&v, sizeof(v), 0) != sizeof(v))
+            v = 0;
+    return v;
+}
+
 int identity_check(const struct config *c, struct identity *ret_id, bool *ret_new, char *ret_text, size_t text_size)
 {
     struct identity id;
@@ -243,10 +276,11 @@ int identity_check(const struct config *c, struct identity *ret_id, bool *ret_ne
         return rc;
     rc = read_identity(c, &id, ret_text, text_size);
     if (rc == -ENOENT) {
-        if (c->existing)
-            return say(-ENOTSUP, ret_text, text_size,
-                       "data directory %s is new, and joining an existing cluster is not supported yet", c->data_dir);
-        id = (struct identity){IDENTITY_FORMAT, c->cluster_id, c->members[c->self].id, ""};
+        id = (struct identity){.format = IDENTITY_FORMAT, .joined = c->existing, .instance = identity_new_instance()};
+        if (!c->existing) {
+            id.cluster_id = id.data_id = c->cluster_id;
+            id.member_id = c->members[c->self].id;
+        }
         snprintf(id.name, sizeof(id.name), "%s", c->name);
         *ret_id = id;
         *ret_new = true;

@@ -13,12 +13,15 @@
 #include "base/bytes.h"
 #include "raft/config.h"
 
-#define IDENTITY_FORMAT 1
+#define IDENTITY_FORMAT 2 /* 1 is read as well: it has no data, instance and begin */
 #define IDENTITY_MAX_BYTES 4096
 
 struct identity {
     uint32_t format;
     uint64_t cluster_id, member_id;
+    uint64_t data_id;  /* the cluster's number that log and store carry: not the same after --force-new-cluster */
+    uint64_t instance; /* a random number of this directory: a member that begins anew is told apart; 0: of format 1 */
+    bool joined;       /* an existing cluster: it never begins one, also while its log is empty */
     char name[CONFIG_NAME_MAX_BYTES + 1];
 };
 
@@ -33,11 +36,14 @@ int identity_prepare(const struct config *c, int uid, int gid, char *ret_text, s
 /* Takes the lock: a descriptor to keep open as long as the directory is used. -EBUSY: another process has it. */
 int identity_lock(const struct config *c, int *ret_fd, char *ret_text, size_t text_size);
 
-/* Reads whose directory it is and compares with the flags; changes nothing. *ret_new: it is empty, a new member's. -EXDEV:
+/* Reads whose directory it is and compares with the flags; changes nothing. *ret_new: it is empty, a new member's;
+ * with --initial-cluster-state existing the numbers are 0 then, and asked for. -EXDEV:
  * another cluster's or member's, -EEXIST: etcd's, -EPROTONOSUPPORT: newer, -EUCLEAN: damaged. */
 int identity_check(const struct config *c, struct identity *ret_id, bool *ret_new, char *ret_text, size_t text_size);
 
-/* Writes the identity of a new member, durably. */
+/* A number for a new directory. */
+uint64_t identity_new_instance(void);
+/* Writes the identity, durably: of a new member, or another one in the place of the old. */
 int identity_create(const struct config *c, const struct identity *id, char *ret_text, size_t text_size);
 
 #endif

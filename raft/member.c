@@ -81,7 +81,7 @@ static int fill_list(struct node *n, struct arena *arena, struct socket_member_d
         struct socket_member *to = &done->members[done->n_members++];
 
         to->id = members[i].id;
-        to->learner = !members[i].voter;
+        to->learner = !members[i].voter && !members[i].joining;
         rc = arena_copy(arena, slice_from_str(members[i].address), &to->peer_urls);
         if (k != NULL) {
             to->name = slice_from_str(k->name);
@@ -257,6 +257,32 @@ static uint16_t begin(struct node *n, struct member_change *what, uint64_t *ret_
         return STATUS_STOPPED;
     }
     return STATUS_OK;
+}
+
+/* A member that was added as a voter gets the log first, so that it never costs the quorum: a cluster of one that grows to two
+ * would have none until the second has started. */
+static void finish_joining(struct node *n)
+{
+    struct core_member members[NODE_MAX_MEMBERS];
+    size_t count;
+    uint64_t index;
+
+    if (!members_may_change(n))
+        return;
+    count = core_members(n->core, members, NODE_MAX_MEMBERS);
+    for (size_t i = 0; i < count && i < NODE_MAX_MEMBERS; i++) {
+        if (!members[i].joining || !node_is_connected(n, members[i].id) ||
+            core_match_index(n->core, members[i].id) + MEMBER_CAUGHT_UP_ENTRIES < log_last_index(n->log) ||
+            core_match_index(n->core, members[i].id) == 0)
+            continue;
+        members[i].joining = false;
+        members[i].voter = true;
+        if (n->config.logger != NULL)
+            log_info(n->config.logger, "member %016llx has caught up: it is a voter from now on",
+                     (unsigned long long)members[i].id);
+        node_core_ok(n, core_change(n->core, node_now(n), members, count, &index));
+        return;
+    }
 }
 
 static struct remote_change *remote_slot(struct node *n, uint64_t peer)
@@ -462,6 +488,7 @@ bool members_pump(struct node *n)
     bool first = true; /* one change of this node's clients at a time, in their order */
 
     pump_remote(n);
+    finish_joining(n);
     LIST_FOREACH_SAFE(it, &n->members.requests)
     {
         struct member_request *q = LIST_ITEM(it, struct member_request, link);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "raft/member.h"
 #include "raft/node_state.h"
 
 static void known_free(struct member_known *k)
@@ -12,12 +13,13 @@ static void known_free(struct member_known *k)
     free(k->client_urls);
 }
 
-void members_forget_known(struct node *n)
+static void forget_known(struct node *n)
 {
     for (size_t i = 0; i < n->members.n_known; i++)
         known_free(&n->members.known[i]);
     n->members.n_known = 0;
 }
+
 
 const struct member_known *members_known(const struct node *n, uint64_t id)
 {
@@ -66,21 +68,40 @@ static bool contains(const uint64_t *ids, size_t n, uint64_t id)
     return false;
 }
 
-/* Who is a member by what is applied; those that were and are not any more are cut off. */
-static void note_membership(struct node *n, const struct core_member *members, size_t count)
+static void forget_applied(struct node *n)
 {
-    uint64_t ids[NODE_MAX_MEMBERS], old[NODE_MAX_MEMBERS];
+    for (size_t i = 0; i < n->members.n_applied; i++)
+        free(n->members.applied_urls[i]);
+    n->members.n_applied = 0;
+}
+
+static int keep_applied(struct node *n, const struct core_member *members, size_t count)
+{
+    forget_applied(n);
+    for (size_t i = 0; i < count; i++) {
+        n->members.applied[i] = members[i].id;
+        n->members.applied_urls[i] = strdup(members[i].address);
+        if (n->members.applied_urls[i] == NULL)
+            return -ENOMEM;
+        n->members.n_applied++;
+    }
+    n->members_version = UINT64_MAX; /* the transport's peers follow from both */
+    return 0;
+}
+
+/* Who is a member by what is applied; those that were and are not any more are cut off. */
+static int note_membership(struct node *n, const struct core_member *members, size_t count)
+{
+    uint64_t old[NODE_MAX_MEMBERS];
     size_t n_old = n->members.n_applied;
+    int rc;
 
     memcpy(old, n->members.applied, sizeof old);
-    for (size_t i = 0; i < count; i++)
-        ids[i] = members[i].id;
-    memcpy(n->members.applied, ids, count * sizeof ids[0]);
-    n->members.n_applied = count;
-    if (!n->started)
-        return;
+    rc = keep_applied(n, members, count);
+    if (rc < 0 || !n->started)
+        return rc;
     for (size_t i = 0; i < n_old; i++) {
-        if (contains(ids, count, old[i]))
+        if (contains(n->members.applied, count, old[i]))
             continue;
         if (old[i] == n->config.id)
             node_removed(n, "this member was removed from the cluster; its data directory is of no use to it any more");
@@ -89,6 +110,13 @@ static void note_membership(struct node *n, const struct core_member *members, s
         if (old[i] == core_leader(n->core))
             node_leader_goes(n);
     }
+    return 0;
+}
+
+void members_forget(struct node *n)
+{
+    forget_known(n);
+    forget_applied(n);
 }
 
 int members_load(struct node *n)
@@ -110,11 +138,11 @@ int members_load(struct node *n)
     if (rc == 0 && meta.membership_index != 0 &&
         core_membership_read(meta.membership, members, NODE_MAX_MEMBERS, &count) < 0)
         rc = -EUCLEAN;
-    members_forget_known(n);
+    forget_known(n);
     for (size_t i = 0; i < n_infos && rc == 0; i++)
         rc = learn(n, &infos[i]);
     if (rc == 0)
-        note_membership(n, members, count);
+        rc = note_membership(n, members, count);
     store_read_end(read);
     arena_fini(&arena);
     return rc;
@@ -129,6 +157,30 @@ int members_is_removed(struct node *n, uint64_t id, bool *ret_removed)
         rc = store_member_removed(read, id, ret_removed);
     store_read_end(read);
     return rc;
+}
+
+bool node_lookup(struct node *n, const char *peer_urls, uint64_t *ret_id, bool *ret_ran)
+{
+    struct core_member members[NODE_MAX_MEMBERS];
+    char urls[MEMBER_URLS_MAX_BYTES];
+    struct store_read *read = NULL;
+    struct store_meta meta;
+    size_t count = 0;
+    bool found = false;
+
+    if (n->failed || !n->started || !member_urls_canonical(peer_urls, urls, sizeof urls))
+        return false;
+    if (store_read_begin(n->store, &read) == 0 && store_read_meta(read, &meta) == 0 &&
+        core_membership_read(meta.membership, members, NODE_MAX_MEMBERS, &count) == 0)
+        for (size_t i = 0; i < count && !found; i++) {
+            const struct member_known *k = members_known(n, members[i].id);
+
+            found = strcmp(members[i].address, urls) == 0;
+            *ret_id = members[i].id;
+            *ret_ran = k != NULL && k->name[0] != '\0';
+        }
+    store_read_end(read);
+    return found;
 }
 
 /* ---- at the door ---- */

@@ -87,7 +87,7 @@ static struct count count(const struct member_view *v, uint64_t without)
 
         if (m->member.id == without)
             continue;
-        if (!m->member.voter) {
+        if (!m->member.voter && !m->member.joining) {
             c.learners++;
             continue;
         }
@@ -125,7 +125,7 @@ static uint16_t add(const struct member_view *v, const struct member_change *cha
         return STATUS_TOO_MANY_REQUESTS;
     status = may_add(v, change->learner);
     if (status == STATUS_OK)
-        members[(*n)++] = (struct core_member){change->id, urls, !change->learner};
+        members[(*n)++] = (struct core_member){change->id, urls, false, !change->learner};
     return status;
 }
 
@@ -150,7 +150,7 @@ static uint16_t promote(const struct member_view *v, const struct member_state *
 {
     struct count c = count(v, 0);
 
-    if (m->member.voter)
+    if (m->member.voter || m->member.joining)
         return STATUS_MEMBER_NOT_LEARNER;
     if (!m->connected || m->match_index * 100 < v->last_index * LEARNER_READY_PERCENT)
         return STATUS_LEARNER_NOT_READY;

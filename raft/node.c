@@ -104,8 +104,8 @@ static void submit_noop(struct node *n)
 static void watch_members(struct node *n)
 {
     struct core_member members[NODE_MAX_MEMBERS];
-    uint64_t ids[NODE_MAX_MEMBERS];
-    const char *urls[NODE_MAX_MEMBERS];
+    uint64_t ids[2 * NODE_MAX_MEMBERS];
+    const char *urls[2 * NODE_MAX_MEMBERS];
     size_t count, peers = 0;
 
     if (core_members_version(n->core) == n->members_version)
@@ -117,6 +117,15 @@ static void watch_members(struct node *n)
             continue;
         ids[peers] = members[i].id;
         urls[peers++] = members[i].address;
+    }
+    /* One that is being removed is heard and answered until that is applied: it may be the leader. */
+    for (size_t i = 0; i < n->members.n_applied; i++) {
+        uint64_t id = n->members.applied[i];
+
+        if (id == n->config.id || core_is_member(n->core, id))
+            continue;
+        ids[peers] = id;
+        urls[peers++] = n->members.applied_urls[i];
     }
     n->network.set_peers(n->network.ctx, ids, urls, peers);
     reads_leader_changed(n);

@@ -33,9 +33,12 @@ struct node_member {
 
 struct node_config {
     uint64_t id, cluster_id;
+    uint64_t data_id;  /* that log and store carry; 0: cluster_id */
+    uint64_t instance; /* of the data directory */
     const char *name;
     const struct node_member *members; /* of a new cluster, itself included: every node bootstraps with the same */
     size_t n_members;
+    bool joined; /* an existing cluster: with an empty log it waits for the leader, and begins none */
     uint64_t heartbeat_ms, election_ms;
     size_t max_learners;          /* 0: 1 */
     bool lax_reconfig;            /* no strict check of changes of membership */
@@ -81,6 +84,8 @@ int node_receive(struct node *n, uint64_t from, uint8_t type, struct slice paylo
 /* Whether that member may talk to this one; text says why not. instance: of its data directory. */
 enum node_admission { NODE_ADMIT, NODE_REMOVED, NODE_REPLACED };
 enum node_admission node_admits(struct node *n, uint64_t peer, uint64_t instance, char *ret_text, size_t text_size);
+/* Which member has these peer URLs, by what is applied here. *ret_ran: it has served already, from some data directory. */
+bool node_lookup(struct node *n, const char *peer_urls, uint64_t *ret_id, bool *ret_ran);
 /* The other side of it: that peer does not admit this member. */
 void node_peer_refused(struct node *n, uint64_t peer, enum node_admission why, const char *text);
 void node_peer_connected(struct node *n, uint64_t peer);

@@ -17,6 +17,7 @@
 
 #include "raft/env_uv.h"
 #include "raft/identity.h"
+#include "raft/join.h"
 #include "raft/node.h"
 #include "raft/peer_frame.h"
 #include "raft/publish.h"
@@ -36,6 +37,8 @@ struct program {
     const struct config *config;
     struct logger logger;
     struct identity identity;
+    struct join join;
+    bool joining; /* it does not know yet who it is */
     uv_loop_t loop;
     uv_signal_t term, interrupt;
     uv_prepare_t prepare;
@@ -65,6 +68,7 @@ static int status_of(int error)
     case -EMFILE:
     case -ENFILE:
     case -EAGAIN:
+    case -ETIMEDOUT:
         return CHILD_EXIT_BROKEN;
     case -EIDRM:
         return CHILD_EXIT_REMOVED;
@@ -249,6 +253,35 @@ static uint32_t on_admit(void *ctx, uint64_t from, uint64_t instance, char *ret_
     }
 }
 
+static void on_lookup(void *ctx, struct slice urls, struct peer_answer *ret_answer)
+{
+    struct program *p = ctx;
+    char text[4096];
+    bool ran = false;
+
+    if (p->node == NULL || p->phase >= PHASE_QUIET || urls.len >= sizeof(text))
+        return;
+    snprintf(text, sizeof(text), "%.*s", (int)urls.len, urls.len != 0 ? (const char *)urls.data : "");
+    ret_answer->cluster_id = p->identity.cluster_id;
+    ret_answer->data_id = p->identity.data_id;
+    if (!node_lookup(p->node, text, &ret_answer->member_id, &ran)) {
+        ret_answer->code = PEER_HELLO_WRONG_MEMBER;
+        ret_answer->text = slice_from_str("no member has these peer URLs: quorumctl member add comes first");
+    } else if (ran) {
+        ret_answer->code = PEER_HELLO_REPLACED;
+        ret_answer->text = slice_from_str("the member with these peer URLs has run already, with another data directory: "
+                                          "remove it and add it anew");
+    } else {
+        ret_answer->code = PEER_HELLO_OK;
+        ret_answer->text = slice_from_str("");
+    }
+}
+
+static void on_answered(void *ctx, const struct peer_answer *answer)
+{
+    join_answered(&((struct program *)ctx)->join, answer);
+}
+
 static void on_refused(void *ctx, uint64_t peer, uint32_t code, const char *text)
 {
     struct program *p = ctx;
@@ -394,7 +427,8 @@ static int open_data_dir(struct program *p)
     rc = identity_lock(c, &lock_fd, text, sizeof(text)); /* kept until the process ends */
     if (rc == 0)
         rc = identity_check(c, &p->identity, &is_new, text, sizeof(text));
-    if (rc == 0 && is_new)
+    p->joining = rc == 0 && is_new && p->identity.joined;
+    if (rc == 0 && is_new && !p->joining)
         rc = identity_create(c, &p->identity, text, sizeof(text));
     if (rc == 0)
         rc = disk_posix_open(c->data_dir, &p->disk);
@@ -406,6 +440,7 @@ static int open_transport(struct program *p)
     struct transport_options options = {
         .cluster_id = p->identity.cluster_id,
         .id = p->identity.member_id,
+        .instance = p->identity.instance,
         .listen = p->config->listen_peer.urls,
         .n_listen = p->config->listen_peer.count,
         .urls = p->config->advertise_peer.text,
@@ -415,6 +450,8 @@ static int open_transport(struct program *p)
         .ctx = p,
         .receive = on_receive,
         .admit = on_admit,
+        .lookup = on_lookup,
+        .answered = on_answered,
         .refused = on_refused,
         .connected = on_connected,
         .disconnected = on_disconnected,
@@ -430,6 +467,19 @@ static int open_transport(struct program *p)
     return rc < 0 ? say(p, rc, text) : 0;
 }
 
+static int join(struct program *p)
+{
+    char text[LOG_LINE_BYTES] = "";
+    int rc;
+
+    p->join.loop = &p->loop;
+    p->join.logger = &p->logger;
+    rc = join_ask(&p->join, p->transport, p->config, &p->identity, text, sizeof(text));
+    if (rc == 0)
+        rc = identity_create(p->config, &p->identity, text, sizeof(text));
+    return rc < 0 ? say(p, rc, text) : 0;
+}
+
 static int open_node(struct program *p, const char *store_dir)
 {
     const struct config *c = p->config;
@@ -437,9 +487,12 @@ static int open_node(struct program *p, const char *store_dir)
     struct node_config config = {
         .id = p->identity.member_id,
         .cluster_id = p->identity.cluster_id,
+        .data_id = p->identity.data_id,
+        .instance = p->identity.instance,
         .name = c->name,
         .members = members,
-        .n_members = c->n_members,
+        .n_members = p->identity.joined ? 0 : c->n_members,
+        .joined = p->identity.joined,
         .heartbeat_ms = c->heartbeat_ms,
         .election_ms = c->election_ms,
         .compaction = c->compaction,
@@ -522,6 +575,8 @@ static int open_all(struct program *p)
         rc = open_loop(p);
     if (rc == 0)
         rc = open_transport(p);
+    if (rc == 0 && p->joining)
+        rc = join(p);
     if (rc == 0)
         rc = open_node(p, store_dir);
     if (rc == 0)

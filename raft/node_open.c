@@ -15,6 +15,8 @@ static int copy_config(struct node *n, const struct node_config *config)
     n->config.name = n->name;
     n->config.store_dir = n->store_dir;
     n->config.members = NULL;
+    if (n->config.data_id == 0)
+        n->config.data_id = config->cluster_id;
     if (n->config.max_learners == 0)
         n->config.max_learners = 1;
     if (n->config.proposal_timeout_ms == 0)
@@ -52,7 +54,7 @@ static int bootstrap(struct node *n, const struct node_config *config, char *tex
         return -EINVAL;
     }
     for (size_t i = 0; i < config->n_members; i++)
-        members[i] = (struct core_member){config->members[i].id, config->members[i].peer_url, config->members[i].voter};
+        members[i] = (struct core_member){config->members[i].id, config->members[i].peer_url, config->members[i].voter, false};
     qsort(members, config->n_members, sizeof members[0], compare_members);
     bytes_init(&payload);
     rc = core_membership_encode(members, config->n_members, &payload);
@@ -131,7 +133,7 @@ static int open_store(struct node *n, const struct node_config *config, char *te
     struct store_options options = {
         .flags = STORE_WRITER | config->store_flags,
         .map_bytes = config->store_map_bytes,
-        .cluster_id = config->cluster_id,
+        .cluster_id = n->config.data_id,
         .log_first = log_first_index(n->log),
     };
     int rc = store_open(n->store_dir, &options, &n->store);
@@ -185,6 +187,8 @@ static int read_store(struct node *n, const struct node_config *config, char *te
     }
     if (rc < 0)
         return rc;
+    if (config->joined && log_last_index(n->log) == 0 && n->applied_index == 0)
+        return 0; /* the leader fills it */
     if (log_last_index(n->log) == 0 && n->applied_index == 0 && hs.term <= 1 && hs.voted_for == 0) {
         rc = bootstrap(n, config, text, text_size);
         if (rc < 0 && text[0] == '\0')
@@ -199,7 +203,7 @@ static int open_log(struct node *n, const struct node_config *config, char *text
     struct log_options options = {
         .segment_bytes = config->log_segment_bytes,
         .cache_bytes = config->log_cache_bytes,
-        .cluster_id = config->cluster_id,
+        .cluster_id = n->config.data_id,
     };
     int rc = log_open(&n->disk, "raft", &options, &n->log, text, text_size);
 
@@ -326,8 +330,8 @@ void node_close(struct node *n)
     upkeep_fini(n);
     services_fini(n, STATUS_STOPPED);
     members_fini(n, STATUS_STOPPED);
-    members_forget_known(n);
     checkpoints_fini(n);
+    members_forget(n);
     apply_fini(n);
     core_free(n->core);
     if (n->log != NULL)

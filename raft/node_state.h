@@ -42,6 +42,7 @@
 #define NODE_LEASE_NOTE_MS ((uint64_t)5 * 60 * 1000)     /* without a keep-alive, until a checkpoint notes what remains */
 #define NODE_LEASE_WALK 2000                             /* leases looked at for that, twice a second */
 
+#define MEMBER_CAUGHT_UP_ENTRIES 1024                    /* behind the leader's log at most, to become a voter */
 #define NODE_MAX_MEMBER_REQUESTS 64                      /* changes and lists of members that wait */
 
 #define PROPOSAL_TABLE_SIZE (NODE_MAX_PROPOSALS * 2)
@@ -172,6 +173,7 @@ struct members {
     struct member_known known[NODE_MAX_MEMBERS];
     size_t n_known;
     uint64_t applied[NODE_MAX_MEMBERS]; /* the membership as of applied_index */
+    char *applied_urls[NODE_MAX_MEMBERS];
     size_t n_applied;
 };
 
@@ -389,7 +391,7 @@ int members_receive_result(struct node *n, uint64_t from, struct slice payload);
 
 /* member_known.c */
 int members_load(struct node *n); /* from the store: at first, and whenever an entry changed it */
-void members_forget_known(struct node *n);
+void members_forget(struct node *n);
 const struct member_known *members_known(const struct node *n, uint64_t id);
 int members_is_removed(struct node *n, uint64_t id, bool *ret_removed);
 

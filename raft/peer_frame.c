@@ -125,3 +125,61 @@ int peer_hello_reply_decode(struct slice in, struct peer_hello_reply *ret_m)
         *ret_m = m;
     return rc;
 }
+
+void peer_ask_encode(const struct peer_ask *m, struct bytes *out)
+{
+    bytes_raw(out, magic, sizeof(magic));
+    bytes_u32(out, m->version);
+    bytes_u32(out, m->min_version);
+    bytes_u32_slice(out, m->urls);
+}
+
+int peer_ask_decode(struct slice in, struct peer_ask *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct slice found = reader_raw(&r, sizeof(magic));
+    struct peer_ask m;
+    int rc;
+
+    m.version = reader_u32(&r);
+    m.min_version = reader_u32(&r);
+    m.urls = reader_u32_slice(&r);
+    rc = finish(&r, found.data);
+    if (rc == 0 && m.urls.len != 0 && memchr(m.urls.data, 0, m.urls.len) != NULL)
+        rc = -EBADMSG;
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}
+
+void peer_answer_encode(const struct peer_answer *m, struct bytes *out)
+{
+    bytes_raw(out, magic, sizeof(magic));
+    bytes_u32(out, m->version);
+    bytes_u32(out, m->code);
+    bytes_u64(out, m->cluster_id);
+    bytes_u64(out, m->data_id);
+    bytes_u64(out, m->member_id);
+    bytes_u32_slice(out, m->text);
+}
+
+int peer_answer_decode(struct slice in, struct peer_answer *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct slice found = reader_raw(&r, sizeof(magic));
+    struct peer_answer m;
+    int rc;
+
+    m.version = reader_u32(&r);
+    m.code = reader_u32(&r);
+    m.cluster_id = reader_u64(&r);
+    m.data_id = reader_u64(&r);
+    m.member_id = reader_u64(&r);
+    m.text = reader_u32_slice(&r);
+    rc = finish(&r, found.data);
+    if (rc == 0 && m.code == PEER_HELLO_OK && (m.cluster_id == 0 || m.data_id == 0 || m.member_id == 0))
+        rc = -EBADMSG;
+    if (rc == 0)
+        *ret_m = m;
+    return rc;
+}

@@ -22,6 +22,8 @@ enum peer_frame_type {
     PEER_FRAME_HELLO_REPLY = 2, /* its answer; with a refusal the connection ends */
     PEER_FRAME_PING = 3,        /* dialler, when it has nothing else to say */
     PEER_FRAME_PONG = 4,        /* its answer */
+    PEER_FRAME_ASK = 5,         /* instead of a hello: who am I? by one that joins */
+    PEER_FRAME_ANSWER = 6,      /* its answer; the connection ends */
     PEER_FRAME_NODE_FIRST = 16,
 };
 
@@ -63,6 +65,23 @@ int peer_frame_head_decode(struct slice in, uint32_t limit_bytes, struct peer_fr
 /* frame: head and payload, whole. -EBADMSG unless the CRC is right. */
 int peer_frame_verify(struct slice frame);
 
+/* What a member that was added asks before it has a number. */
+struct peer_ask {
+    uint32_t version, min_version;
+    struct slice urls; /* its peer URLs, canonical and sorted */
+};
+
+struct peer_answer {
+    uint32_t version;
+    uint32_t code; /* PEER_HELLO_OK, _WRONG_MEMBER: nobody has these URLs, _REPLACED: it has run already, _BUSY, _WRONG_VERSION */
+    uint64_t cluster_id, data_id, member_id;
+    struct slice text; /* of a refusal */
+};
+
+void peer_ask_encode(const struct peer_ask *m, struct bytes *out);
+int peer_ask_decode(struct slice in, struct peer_ask *ret_m);
+void peer_answer_encode(const struct peer_answer *m, struct bytes *out);
+int peer_answer_decode(struct slice in, struct peer_answer *ret_m);
 void peer_hello_encode(const struct peer_hello *m, struct bytes *out);
 int peer_hello_decode(struct slice in, struct peer_hello *ret_m);
 void peer_hello_reply_encode(const struct peer_hello_reply *m, struct bytes *out);

@@ -439,6 +439,8 @@ static void take_due(struct supervisor *s)
 {
     uint64_t now_ms = child_now_ms();
 
+    if (s->stage == STAGE_OVER)
+        return;
     if (s->stage != STAGE_RUNNING) {
         if (stage_is_over(s))
             stop_stage(s, s->stage + 1);

@@ -39,23 +39,28 @@ void transport_release(struct transport *t)
 
 /* ---- time ---- */
 
+static bool dial_is_there(const struct transport *t, const struct dial *d)
+{
+    LIST_FOREACH(it, &t->dials)
+        if (LIST_ITEM(it, struct dial, link) == d)
+            return true;
+    return false;
+}
+
 /* Items may go while they are visited (a callback changes the peers): the walk begins anew then. */
 static void tick_dials(struct transport *t, uint64_t now_ms)
 {
-    uint64_t ids[NODE_MAX_MEMBERS];
+    struct dial *dials[2 * NODE_MAX_MEMBERS];
     size_t n = 0;
 
     LIST_FOREACH(it, &t->dials) {
-        if (n == NODE_MAX_MEMBERS)
+        if (n == sizeof(dials) / sizeof(dials[0]))
             break;
-        ids[n++] = LIST_ITEM(it, struct dial, link)->id;
+        dials[n++] = LIST_ITEM(it, struct dial, link);
     }
-    for (size_t i = 0; i < n; i++) {
-        struct dial *d = dial_find(t, ids[i]);
-
-        if (d != NULL)
-            dial_tick(d, now_ms);
-    }
+    for (size_t i = 0; i < n; i++)
+        if (dial_is_there(t, dials[i]))
+            dial_tick(dials[i], now_ms);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -126,6 +131,14 @@ static void push_out(void *ctx)
         stream_flush(&LIST_ITEM(it, struct peer_conn, link)->stream);
 }
 
+static bool names(const uint64_t *ids, size_t n, uint64_t id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
 static void set_peers(void *ctx, const uint64_t *ids, const char *const *urls, size_t n)
 {
     struct transport *t = ctx;
@@ -136,16 +149,20 @@ static void set_peers(void *ctx, const uint64_t *ids, const char *const *urls, s
         struct dial *d = LIST_ITEM(it, struct dial, link);
         size_t i = 0;
 
+        if (d->use != DIAL_FOR_PEER)
+            continue;
         while (i < n && (ids[i] != d->id || strcmp(urls[i], d->text) != 0))
             i++;
-        if (i == n)
+        if (i < n)
+            d->guest = false;
+        else if (!d->guest || names(ids, n, d->id))
             dial_free(d);
     }
     for (size_t i = 0; i < n; i++) {
         int rc = 0;
 
         if (ids[i] != t->o.id && dial_find(t, ids[i]) == NULL)
-            rc = dial_new(t, ids[i], urls[i]);
+            rc = dial_new(t, DIAL_FOR_PEER, ids[i], urls[i]);
         if (rc < 0)
             log_error(t->o.logger, "peer %016llx cannot be reached at '%s': %s", (unsigned long long)ids[i], urls[i],
                       strerror(-rc));

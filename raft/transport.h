@@ -25,9 +25,11 @@
 
 #define TRANSPORT_QUEUE_MAX_BYTES (64 * 1024 * 1024) /* unsent, for each peer; past it frames are dropped */
 #define TRANSPORT_ACCEPTED_MAX 256                   /* connections; past it a new one is closed at once */
+#define TRANSPORT_GUESTS_MAX 64                      /* peers that dial us and are no members yet; past it they get no answers */
 #define TRANSPORT_HELLO_WAIT_MS 5000                 /* for the first frame of an accepted connection */
 
 struct transport;
+struct peer_answer;
 struct tls_context;
 
 struct transport_options {
@@ -46,6 +48,9 @@ struct transport_options {
     int (*receive)(void *ctx, uint64_t from, uint8_t type, struct slice payload);
     /* Of a peer that says hello: whether it may, or an enum peer_hello_code with a text; NULL: everybody may. */
     uint32_t (*admit)(void *ctx, uint64_t from, uint64_t instance, char *ret_text, size_t text_size);
+    /* Fills in the answer to one that asks which member has these URLs; NULL: nobody is answered. */
+    void (*lookup)(void *ctx, struct slice urls, struct peer_answer *ret_answer);
+    void (*answered)(void *ctx, const struct peer_answer *answer); /* to transport_ask(), as often as somebody answers */
     void (*refused)(void *ctx, uint64_t peer, uint32_t code, const char *text); /* by that peer; may be NULL */
     void (*connected)(void *ctx, uint64_t peer);
     void (*disconnected)(void *ctx, uint64_t peer);
@@ -60,6 +65,10 @@ int transport_open(uv_loop_t *loop, const struct transport_options *options, str
                    char *ret_text, size_t text_size);
 void transport_table(struct transport *t, struct network *ret_network);
 struct transport_counters transport_counters(const struct transport *t);
+/* Asks whoever listens at these URLs which member this is; answered() tells, if somebody does. Until transport_identify(). */
+int transport_ask(struct transport *t, const char *urls);
+/* Who this is, when it was not known at transport_open(); ends the asking. */
+void transport_identify(struct transport *t, uint64_t cluster_id, uint64_t id);
 /* No callback of the options comes any more. Calls closed(ctx) when the last handle is gone; t is freed then. */
 void transport_close(struct transport *t, void (*closed)(void *ctx), void *ctx);
 

@@ -98,6 +98,10 @@ static uint32_t judge(const struct peer_conn *c, const struct peer_hello *m, cha
                  PEER_PROTOCOL_MIN, PEER_PROTOCOL);
         return PEER_HELLO_WRONG_VERSION;
     }
+    if (t->o.id == 0) {
+        snprintf(text, size, "it is joining the cluster");
+        return PEER_HELLO_BUSY;
+    }
     if (m->cluster_id != t->o.cluster_id) {
         snprintf(text, size, "cluster %016llx is not this node's, %016llx", (unsigned long long)m->cluster_id,
                  (unsigned long long)t->o.cluster_id);
@@ -139,6 +143,23 @@ static void close_older(struct peer_conn *c)
     }
 }
 
+/* One that this member does not know yet: it slept through a change of membership, or has just joined and knows nobody. To
+ * learn of it, it must be able to answer. */
+static void invite(struct transport *t, const struct peer_hello *m)
+{
+    char urls[PEER_HELLO_MAX_BYTES];
+    size_t guests = 0;
+
+    LIST_FOREACH(it, &t->dials)
+        guests += LIST_ITEM(it, struct dial, link)->guest;
+    if (dial_find(t, m->from) != NULL || guests >= TRANSPORT_GUESTS_MAX || m->urls.len == 0 || m->urls.len >= sizeof(urls))
+        return;
+    memcpy(urls, m->urls.data, m->urls.len);
+    urls[m->urls.len] = '\0';
+    if (dial_new(t, DIAL_FOR_PEER, m->from, urls) == 0)
+        dial_find(t, m->from)->guest = true;
+}
+
 static int take_hello(struct peer_conn *c, struct slice payload)
 {
     struct transport *t = c->t;
@@ -166,6 +187,7 @@ static int take_hello(struct peer_conn *c, struct slice payload)
     c->greeted = true;
     c->peer = hello.from;
     close_older(c);
+    invite(t, &hello);
     transport_arm(t, c->heard_ms + 2 * transport_dead_ms(t));
     return 0;
 }
@@ -175,7 +197,8 @@ int accept_take_frame(struct peer_conn *c, uint8_t type, struct slice payload)
     struct transport *t = c->t;
 
     if (!c->greeted)
-        return type == PEER_FRAME_HELLO ? take_hello(c, payload) : -EBADMSG;
+        return type == PEER_FRAME_HELLO ? take_hello(c, payload) :
+               type == PEER_FRAME_ASK   ? side_take_ask(c, payload) : -EBADMSG;
     if (type >= PEER_FRAME_NODE_FIRST) {
         t->counters.frames_received++;
         return t->o.receive(t->o.ctx, c->peer, type, payload);

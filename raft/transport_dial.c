@@ -36,7 +36,7 @@ static void set_state(struct dial *d, enum dial_state state, uint64_t due_ms)
 
 static void complain(struct dial *d, const char *why)
 {
-    if (d->complained)
+    if (d->complained || (d->use == DIAL_FOR_ASKING && why[0] == '\0'))
         return;
     d->complained = true;
     log_info(d->t->o.logger, "peer %016llx at %s: %s; it is tried again", (unsigned long long)d->id, d->text, why);
@@ -120,7 +120,7 @@ static void on_connect(uv_connect_t *req, int status)
     if (status == 0)
         status = conn_start(c);
     if (status == 0)
-        status = send_hello(d);
+        status = d->use == DIAL_FOR_PEER ? send_hello(d) : side_greet(d);
     if (status < 0) {
         dial_drop(d, uv_strerror(status));
         return;
@@ -253,6 +253,8 @@ static int take_reply(struct dial *d, struct slice payload)
 
 int dial_take_frame(struct dial *d, uint8_t type, struct slice payload)
 {
+    if (d->use != DIAL_FOR_PEER)
+        return side_take_frame(d, type, payload);
     if (d->state == DIAL_GREETING && type == PEER_FRAME_HELLO_REPLY)
         return take_reply(d, payload);
     return d->state == DIAL_UP && type == PEER_FRAME_PONG && payload.len == 0 ? 0 : -EBADMSG;
@@ -272,8 +274,30 @@ static void ping(struct dial *d, uint64_t now_ms)
     set_state(d, DIAL_UP, now_ms + transport_ping_ms(d->t));
 }
 
+/* Whether that peer has a connection to us. */
+static bool is_heard(const struct dial *d)
+{
+    LIST_FOREACH(it, &d->t->conns) {
+        const struct peer_conn *c = LIST_ITEM(it, struct peer_conn, link);
+
+        if (c->dial == NULL && c->greeted && c->peer == d->id)
+            return true;
+    }
+    return false;
+}
+
 void dial_tick(struct dial *d, uint64_t now_ms)
 {
+    if (d->guest && d->state != DIAL_RESOLVING && !is_heard(d)) {
+        bool was_up = d->state == DIAL_UP;
+        struct transport *t = d->t;
+        uint64_t id = d->id;
+
+        dial_free(d);
+        if (was_up)
+            t->o.disconnected(t->o.ctx, id);
+        return;
+    }
     if (now_ms < d->due_ms) {
         transport_arm(d->t, d->due_ms);
         return;
@@ -303,13 +327,13 @@ struct dial *dial_find(struct transport *t, uint64_t id)
     LIST_FOREACH(it, &t->dials) {
         struct dial *d = LIST_ITEM(it, struct dial, link);
 
-        if (d->id == id)
+        if (d->use == DIAL_FOR_PEER && d->id == id)
             return d;
     }
     return NULL;
 }
 
-int dial_new(struct transport *t, uint64_t id, const char *urls)
+int dial_new(struct transport *t, enum dial_use use, uint64_t id, const char *urls)
 {
     struct dial *d = calloc(1, sizeof(*d));
     struct slice bad;
@@ -328,6 +352,7 @@ int dial_new(struct transport *t, uint64_t id, const char *urls)
         return -EINVAL;
     }
     d->t = t;
+    d->use = use;
     d->id = id;
     d->backoff_ms = BACKOFF_MIN_MS;
     list_push_back(&t->dials, &d->link);

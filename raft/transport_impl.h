@@ -25,12 +25,14 @@ struct peer_conn {
     struct list link; /* transport.conns */
 };
 
+enum dial_use { DIAL_FOR_PEER, DIAL_FOR_ASKING };
 enum dial_state { DIAL_WAITING, DIAL_RESOLVING, DIAL_CONNECTING, DIAL_GREETING, DIAL_UP };
 
-/* A peer that we send to. */
+/* A peer that we send to; or somebody of whom we want one thing, over a connection of its own. */
 struct dial {
     struct transport *t;
-    uint64_t id;
+    enum dial_use use;
+    uint64_t id; /* of a peer */
     char *text; /* the URLs as given */
     struct url urls[URL_LIST_MAX];
     size_t n_urls, next_url;
@@ -43,6 +45,7 @@ struct dial {
     bool complained; /* this outage was logged */
     bool refused;    /* and that the peer does not want us */
     bool tls_failed; /* and that TLS with it fails */
+    bool guest;      /* not of set_peers(): it has dialled us, and is answered as long as it stays connected */
     struct list link;
 };
 
@@ -106,12 +109,17 @@ int accept_take_frame(struct peer_conn *c, uint8_t type, struct slice payload);
 void accept_tick(struct peer_conn *c, uint64_t now_ms);
 
 /* ---- transport_dial.c ---- */
-struct dial *dial_find(struct transport *t, uint64_t id);
-int dial_new(struct transport *t, uint64_t id, const char *urls);
+struct dial *dial_find(struct transport *t, uint64_t id); /* of a peer */
+int dial_new(struct transport *t, enum dial_use use, uint64_t id, const char *urls);
 void dial_free(struct dial *d);
 int dial_take_frame(struct dial *d, uint8_t type, struct slice payload);
 void dial_drop(struct dial *d, const char *why);
 void dial_tls_failed(struct dial *d); /* before the drop */
 void dial_tick(struct dial *d, uint64_t now_ms);
+
+/* ---- transport_side.c: connections with one purpose ---- */
+int side_greet(struct dial *d);
+int side_take_frame(struct dial *d, uint8_t type, struct slice payload);
+int side_take_ask(struct peer_conn *c, struct slice payload);
 
 #endif

@@ -13,7 +13,20 @@
 #include "raft/client.h"
 #include "store/store.h"
 
-enum ctl_command { CTL_STATUS, CTL_GET, CTL_PUT, CTL_DEL, CTL_TXN, CTL_WATCH, CTL_COMPACT, CTL_LOG, CTL_VERSION, CTL_HELP };
+enum ctl_command {
+    CTL_STATUS,
+    CTL_GET,
+    CTL_PUT,
+    CTL_DEL,
+    CTL_TXN,
+    CTL_WATCH,
+    CTL_COMPACT,
+    CTL_LOG,
+    CTL_MEMBER,
+    CTL_MOVE_LEADER,
+    CTL_VERSION,
+    CTL_HELP
+};
 
 struct ctl_options {
     enum ctl_command command;
@@ -26,6 +39,8 @@ struct ctl_options {
     int64_t rev, limit, lease;
     enum sort_order sort_order;
     enum sort_target sort_target;
+    const char *peer_urls;
+    bool learner;
     bool help;
 };
 
@@ -98,6 +113,8 @@ int ctl_txn(struct ctl *c);
 int ctl_watch(struct ctl *c);
 int ctl_compact(struct ctl *c);
 int ctl_log(struct ctl *c);
+int ctl_member(struct ctl *c);
+int ctl_move_leader(struct ctl *c);
 /* All of standard input, at most max bytes. */
 int ctl_read_stdin(size_t max_bytes, struct bytes *out);
 

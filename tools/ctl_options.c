@@ -26,6 +26,8 @@ enum option_id {
     OPT_LEASE,
     OPT_IGNORE_VALUE,
     OPT_IGNORE_LEASE,
+    OPT_PEER_URLS,
+    OPT_LEARNER,
 };
 
 #define BIT(id) (1u << ((id)-OPT_SOCKET))
@@ -53,6 +55,8 @@ static const struct option long_options[] = {
     {"lease", required_argument, NULL, OPT_LEASE},
     {"ignore-value", no_argument, NULL, OPT_IGNORE_VALUE},
     {"ignore-lease", no_argument, NULL, OPT_IGNORE_LEASE},
+    {"peer-urls", required_argument, NULL, OPT_PEER_URLS},
+    {"learner", no_argument, NULL, OPT_LEARNER},
     {NULL, 0, NULL, 0},
 };
 
@@ -72,6 +76,8 @@ static const struct {
     {"watch", CTL_WATCH, BIT(OPT_PREFIX) | BIT(OPT_FROM_KEY) | BIT(OPT_REV) | BIT(OPT_PREV_KV), 1, 2},
     {"compact", CTL_COMPACT, 0, 1, 1},
     {"log", CTL_LOG, BIT(OPT_FROM), 1, 1},
+    {"member", CTL_MEMBER, BIT(OPT_PEER_URLS) | BIT(OPT_LEARNER), 1, 2},
+    {"move-leader", CTL_MOVE_LEADER, 0, 1, 1},
     {"version", CTL_VERSION, 0, 0, 0},
     {"help", CTL_HELP, 0, 0, 1},
 };
@@ -194,6 +200,12 @@ static int take_option(int id, const char *arg, struct ctl_options *o)
         return 0;
     case OPT_IGNORE_LEASE:
         o->ignore_lease = true;
+        return 0;
+    case OPT_PEER_URLS:
+        o->peer_urls = arg;
+        return 0;
+    case OPT_LEARNER:
+        o->learner = true;
         return 0;
     }
     return take_enum(id, arg, o);
@@ -415,6 +427,8 @@ void ctl_usage(struct bytes *out)
         "                             each part ended by an empty line; or JSON with -o json\n"
         "  watch KEY [END]            each change once, in order: --prefix --from-key --rev N --prev-kv\n"
         "  compact REV                forget what was before revision REV\n"
+        "  member list | add NAME --peer-urls URLS [--learner] | remove ID | update ID --peer-urls URLS | promote ID\n"
+        "  move-leader ID             another member leads\n"
         "  log dump                   the node's log of changes: --from N\n"
         "  version\n"
         "\n"

@@ -80,7 +80,7 @@ static void encode_members(unsigned voters, struct bytes *out)
     struct core_member list[5];
 
     for (unsigned i = 0; i < voters; i++)
-        list[i] = (struct core_member){i + 1, addresses[i], true};
+        list[i] = (struct core_member){i + 1, addresses[i], true, false};
     assert_int_equal(core_membership_encode(list, voters, out), 0);
 }
 
@@ -260,7 +260,9 @@ static void the_membership_of_a_committed_change_is_in_force(void **state)
 
 static void a_change_of_membership_waits_for_the_one_before(void **state)
 {
-    struct core_member list[4] = {{1, "a:1", true}, {2, "b:2", true}, {3, "c:3", true}, {4, "d:4", false}}, found[8];
+    struct core_member list[4] = {
+        {1, "a:1", true, false}, {2, "b:2", true, false}, {3, "c:3", true, false}, {4, "d:4", false, true}};
+    struct core_member found[8];
     struct bytes conf;
     struct member m;
     uint64_t now = 0, index = 0;
@@ -284,7 +286,7 @@ static void a_change_of_membership_waits_for_the_one_before(void **state)
     assert_int_equal(core_membership_read(bytes_slice(&conf), found, 8, &(size_t){0}), 0);
     assert_int_equal(found[3].id, 4);
     assert_string_equal(found[3].address, "d:4");
-    assert_false(found[3].voter);
+    assert_true(!found[3].voter && found[3].joining && !found[2].joining);
     list[3] = list[2];
     assert_int_equal(core_change(m.core, now, list, 4, &index), -EINVAL);
     assert_true(core_can_change(m.core));
@@ -295,7 +297,7 @@ static void a_change_of_membership_waits_for_the_one_before(void **state)
 /* It counts itself no more, says when it goes, and leads no longer. */
 static void a_leader_that_removed_itself_goes_when_that_is_committed(void **state)
 {
-    struct core_member list[2] = {{2, "b:2", true}, {3, "c:3", true}};
+    struct core_member list[2] = {{2, "b:2", true, false}, {3, "c:3", true, false}};
     struct member m;
     uint64_t now = 0, index = 0;
 

@@ -16,7 +16,7 @@
 #include "raft/identity.h"
 #include "tests/unit/temp_dir.h"
 
-static const struct identity golden = {1, 0xcdf818194e3a8c32, 0x8e9e05c52164694d, "default"};
+static const struct identity golden = {2, 0xcdf818194e3a8c32, 0x8e9e05c52164694d, 0xcdf818194e3a8c32, 0x0123456789abcdef, false, "default"};
 
 struct fixture {
     char dir[64];
@@ -95,6 +95,30 @@ static void the_bytes_are_those_of_the_page(void **state)
     bytes_fini(&b);
 }
 
+/* What the first programs wrote. */
+static void the_first_format_is_read(void **state)
+{
+    char text[256] = "quorumfs-data 1\ncluster cdf818194e3a8c32\nmember 8e9e05c52164694d\nname default\n";
+    struct identity id;
+    size_t len = seal(text, sizeof(text));
+
+    assert_int_equal(identity_decode(slice_make((const uint8_t *)text, len), &id), 0);
+    assert_true(id.data_id == id.cluster_id && id.cluster_id == 0xcdf818194e3a8c32 && id.instance == 0 && !id.joined);
+}
+
+/* A joining member does not know yet who it is. */
+static void a_member_that_joins_has_no_numbers_yet(void **state)
+{
+    struct fixture *f = *state;
+    struct identity id;
+    bool is_new = false;
+
+    f->c.existing = true;
+    assert_int_equal(identity_prepare(&f->c, -1, -1, f->text, sizeof(f->text)), 0);
+    assert_int_equal(identity_check(&f->c, &id, &is_new, f->text, sizeof(f->text)), 0);
+    assert_true(is_new && id.joined && id.member_id == 0 && id.cluster_id == 0 && id.instance != 0);
+}
+
 static void no_changed_byte_passes(void **state)
 {
     struct bytes b;
@@ -166,8 +190,8 @@ static void expect(struct fixture *f, int rc, const char *says)
 static void directories_of_others_are_refused(void **state)
 {
     struct fixture *f = *state;
-    struct identity id = {1, f->c.cluster_id, f->c.members[0].id, "default"};
-    char newer[256] = "quorumfs-data 2\nwhatever it says then\n";
+    struct identity id = {2, f->c.cluster_id, f->c.members[0].id, f->c.cluster_id, 7, false, "default"};
+    char newer[256] = "quorumfs-data 3\nwhatever it says then\n";
     struct bytes b;
 
     assert_int_equal(identity_prepare(&f->c, -1, -1, f->text, sizeof(f->text)), 0);
@@ -222,6 +246,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_bytes_are_those_of_the_page),
+        cmocka_unit_test(the_first_format_is_read),
+        cmocka_unit_test_setup_teardown(a_member_that_joins_has_no_numbers_yet, set_up, tear_down),
         cmocka_unit_test(no_changed_byte_passes),
         cmocka_unit_test_setup_teardown(a_new_directory_is_made_and_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(one_process_at_a_time, set_up, tear_down),

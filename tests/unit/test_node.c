@@ -469,7 +469,7 @@ static void a_store_without_its_log_does_not_start(void **state)
 
 static void the_first_entry_is_the_same_whoever_writes_it(void **state)
 {
-    struct core_member sorted[3] = {{1, "a:1", true}, {2, "b:1", true}, {3, "c:1", true}};
+    struct core_member sorted[3] = {{1, "a:1", true, false}, {2, "b:1", true, false}, {3, "c:1", true, false}};
     struct bench *b = bench_start(3); /* its list of members is in another order */
     struct bytes want = {0};
     struct arena arena;

@@ -164,10 +164,39 @@ static void a_cut_hello_is_none_and_a_longer_one_is_newer(void **state)
     bytes_fini(&payload);
 }
 
+static void a_question_and_its_answer_are_read_again(void **state)
+{
+    struct peer_ask ask = {1, 1, slice_from_str("http://h:1")}, got_ask;
+    struct peer_answer answer = {1, PEER_HELLO_OK, 0x1112131415161718, 0x2122232425262728, 0x3132333435363738, slice_from_str("no")};
+    struct peer_answer got;
+    struct bytes b;
+
+    bytes_init(&b);
+    peer_ask_encode(&ask, &b);
+    assert_example("### ASK (5)", &b);
+    for (size_t i = 0; i < b.len; i++)
+        assert_int_equal(peer_ask_decode(slice_make(b.data, i), &got_ask), -EBADMSG);
+    assert_int_equal(peer_ask_decode(bytes_slice(&b), &got_ask), 0);
+    assert_true(slice_equal(got_ask.urls, ask.urls));
+    bytes_reset(&b);
+    peer_answer_encode(&answer, &b);
+    assert_example("### ANSWER (6)", &b);
+    for (size_t i = 0; i < b.len; i++)
+        assert_int_equal(peer_answer_decode(slice_make(b.data, i), &got), -EBADMSG);
+    assert_int_equal(peer_answer_decode(bytes_slice(&b), &got), 0);
+    assert_true(got.cluster_id == answer.cluster_id && got.data_id == answer.data_id && got.member_id == answer.member_id);
+    bytes_reset(&b);
+    answer.member_id = 0;
+    peer_answer_encode(&answer, &b);
+    assert_int_equal(peer_answer_decode(bytes_slice(&b), &got), -EBADMSG); /* nobody is member 0 */
+    bytes_fini(&b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_bytes_are_those_of_the_page),
+        cmocka_unit_test(a_question_and_its_answer_are_read_again),
         cmocka_unit_test(what_was_written_is_read),
         cmocka_unit_test(a_changed_bit_is_noticed),
         cmocka_unit_test(heads_are_bounded_and_may_be_cut),
