@@ -27,6 +27,8 @@
 #define DIRTY_MAX_MS 30000           /* what was written is committed after this, without a FLUSH */
 #define LEADER_RETRY_MS 50           /* between attempts while an election may be under way */
 #define STALE_TRIES 32               /* of one change of a name that others keep changing */
+#define STALE_OPENS 64               /* remembered at once; past it the kernel's second try may meet the same */
+#define STALE_AGAIN_MS 1000          /* within which it comes */
 #define INTERRUPT_AFTER_MS 1000      /* a wait this long answers EINTR when its caller gets a signal */
 #define REQUESTS_PER_TURN 64         /* of the kernel, before the other descriptors get their turn */
 #define DIRECTORY_MAX_NAMES 4000000  /* in one listing; E2BIG past it */
@@ -44,6 +46,11 @@ struct view {
     int64_t mtime_ns, ctime_ns;
     int64_t rev;      /* of the last change */
     uint32_t has;     /* enum attr_mask: what is kept rather than a default */
+};
+
+struct stale_open {
+    pid_t tid; /* 0: none */
+    uint64_t at_ms;
 };
 
 struct mount {
@@ -79,6 +86,9 @@ struct mount {
 
     struct virtual_tree virtual; /* .quorumfs */
     struct lock_session locks;
+
+    struct stale_open stale[STALE_OPENS]; /* open() calls that the kernel is doing again; a ring */
+    size_t next_stale;
 
     uint64_t overlay_lost, echoes, echo_retries;
     uint64_t leaderless_since_ms; /* 0: there is one */

@@ -91,14 +91,44 @@ static void set_caching(struct handle *h, struct fuse_file_info *fi)
     fi->fh = (uint64_t)(uintptr_t)h;
 }
 
+/* A node that loses its name between lookup and open is ESTALE, and the kernel does both once more, then tells the user. Where many
+ * change one name a second time is not rare. So it is remembered for whom that was: the second open() comes after a barrier
+ * that began after the call did, needs none of its own, and nothing can come between but what the kernel itself takes. */
+static void remember_stale(struct mount *m, fuse_req_t req)
+{
+    pid_t tid = fuse_req_ctx(req)->pid;
+
+    if (tid == 0)
+        return; /* of another name space: it may be anybody */
+    m->stale[m->next_stale] = (struct stale_open){tid, client_now_ms()};
+    m->next_stale = (m->next_stale + 1) % STALE_OPENS;
+}
+
+static bool was_stale(struct mount *m, fuse_req_t req)
+{
+    pid_t tid = fuse_req_ctx(req)->pid;
+
+    for (size_t i = 0; tid != 0 && i < STALE_OPENS; i++) {
+        struct stale_open *s = &m->stale[i];
+
+        if (s->tid == tid) {
+            s->tid = 0;
+            return client_now_ms() < s->at_ms + STALE_AGAIN_MS;
+        }
+    }
+    return false;
+}
+
 static void open_go(struct waiting *w, int error)
 {
     struct mount *m = w->m;
     struct handle *h;
     int rc;
 
-    if (error == 0 && inode_is_dead(&m->inodes, w->node))
-        error = ESTALE; /* the kernel looks the path up again */
+    if (error == 0 && inode_is_dead(&m->inodes, w->node)) {
+        remember_stale(m, w->req);
+        error = ESTALE;
+    }
     if (error == 0 && (w->fi.flags & O_ACCMODE) != O_RDONLY)
         error = commit_possible(m);
     if (error != 0) {
@@ -143,7 +173,7 @@ void ops_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
     struct inode *i = ops_inode(m, id);
     struct waiting *w;
 
-    if (i == NULL || inode_is_dead(&m->inodes, i)) {
+    if (i == NULL || (ops_is_echo(m, req) && inode_is_dead(&m->inodes, i))) {
         fuse_reply_err(req, ESTALE);
         return;
     }
@@ -160,7 +190,10 @@ void ops_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
     inode_hold(i);
     w->fi = *fi;
     w->for_write = (fi->flags & O_ACCMODE) != O_RDONLY;
-    wait_barrier(w);
+    if (was_stale(m, req) && !inode_is_dead(&m->inodes, i))
+        open_go(w, 0);
+    else
+        wait_barrier(w);
 }
 
 /* ---- creating ---- */
