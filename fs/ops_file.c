@@ -91,9 +91,10 @@ static void set_caching(struct handle *h, struct fuse_file_info *fi)
     fi->fh = (uint64_t)(uintptr_t)h;
 }
 
-/* A node that loses its name between lookup and open is ESTALE, and the kernel does both once more, then tells the user. Where many
- * change one name a second time is not rare. So it is remembered for whom that was: the second open() comes after a barrier
- * that began after the call did, needs none of its own, and nothing can come between but what the kernel itself takes. */
+/* A node that loses its name between lookup and open is ESTALE, and the kernel does both once more, then tells the user.
+ * Where many change one name a second time is not rare. So it is remembered for whom that was: the second open() comes
+ * after a barrier that began after the call did, needs none of its own, and nothing can come between but what the kernel
+ * itself takes. */
 static void remember_stale(struct mount *m, fuse_req_t req)
 {
     pid_t tid = fuse_req_ctx(req)->pid;
