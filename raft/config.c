@@ -388,6 +388,10 @@ int config_parse(int argc, char *const *argv, struct config *ret_config, char *r
         p.c.action = CONFIG_VERSION;
     else if (rc == 0)
         rc = parse_values(&p);
+    if (rc == 0 && p.value[FLAG_RESTORE] != NULL) {
+        p.c.action = CONFIG_RESTORE;
+        rc = dup_text(&p, p.value[FLAG_RESTORE], &p.c.restore);
+    }
     if (rc < 0) {
         config_fini(&p.c);
         return rc;
@@ -401,6 +405,7 @@ void config_fini(struct config *c)
     free(c->name);
     free(c->data_dir);
     free(c->socket_path);
+    free(c->restore);
     free(c->token);
     free(c->listen_client.text);
     free(c->advertise_client.text);

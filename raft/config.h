@@ -43,13 +43,14 @@ struct config_tls {
 
 struct tls_context;
 
-enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION };
+enum config_action { CONFIG_RUN, CONFIG_RESTORE, CONFIG_HELP, CONFIG_VERSION };
 
 struct config {
     enum config_action action;
     char *name;
     char *data_dir;    /* absolute */
     char *socket_path; /* fits a socket address */
+    char *restore;     /* of CONFIG_RESTORE: the backup */
     struct config_urls listen_client, advertise_client, listen_peer, advertise_peer;
     char *token;
     struct config_member members[NODE_MAX_MEMBERS];

@@ -49,6 +49,7 @@ static const struct {
     [FLAG_WATCH_PROGRESS] = {"watch-progress-notify-interval", NULL, false},
     [FLAG_MOUNT] = {"mount", NULL, false},
     [FLAG_NO_SIDECAR] = {"no-sidecar", NULL, true},
+    [FLAG_RESTORE] = {"restore-snapshot", NULL, false},
     [FLAG_VERSION] = {"version", NULL, true},
     [FLAG_HELP] = {"help", NULL, true},
 };
@@ -94,6 +95,7 @@ static const char usage[] =
     "\n"
     "  --mount DIR[,OPTION...]              mount the keys there; may be repeated\n"
     "  --no-sidecar                         do not serve etcd's API\n"
+    "  --restore-snapshot FILE              make a new data directory from that backup, and do nothing else\n"
     "  --version                            print the version\n"
     "  --help                               print this\n"
     "\n"

@@ -48,6 +48,7 @@ enum flag {
     FLAG_SIDECAR_LAST = FLAG_WATCH_PROGRESS,
     FLAG_MOUNT, /* those before it may come from the environment */
     FLAG_NO_SIDECAR,
+    FLAG_RESTORE,
     FLAG_VERSION,
     FLAG_HELP,
     FLAGS,

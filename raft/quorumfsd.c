@@ -6,6 +6,7 @@
 #include "base/streams.h"
 #include "raft/config.h"
 #include "raft/node_main.h"
+#include "raft/restore.h"
 #include "raft/supervisor.h"
 
 int main(int argc, char **argv)
@@ -30,6 +31,17 @@ int main(int argc, char **argv)
             printf("quorumfsd %s\n", QUORUMFS_VERSION);
         config_fini(&c);
         return fflush(stdout) == 0 ? 0 : 1;
+    }
+    if (c.action == CONFIG_RESTORE) {
+        struct logger l = {LOG_LEVEL_INFO, "quorumfsd"};
+        int rc = restore_run(&c, text, sizeof(text));
+
+        if (rc < 0)
+            log_error(&l, "%s", text);
+        else
+            puts(text);
+        config_fini(&c);
+        return rc < 0 || fflush(stdout) != 0 ? 1 : 0;
     }
     if (is_node) {
         prctl(PR_SET_NAME, "quorumfsd"); /* it was started by the name of a link */

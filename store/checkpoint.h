@@ -64,6 +64,13 @@ int checkpoint_adopt(const char *dir, const char *path, struct checkpoint_info *
  * CURRENT: see store_open_next(). cluster_id: -EXDEV if the file is another's; 0: any. On an error it is gone again. */
 int checkpoint_make(const char *dir, const char *path, uint64_t cluster_id, uint64_t epoch);
 
+/* A new member's key space from a backup: makes env.1 in dir, which has no store yet (-EEXIST), as the first state of another
+ * cluster: its id, its membership as of the backup's last entry; what the old members published is left out. And a
+ * checkpoint of that, so that it survives the machine before it has one of its own. Every member of the new cluster makes
+ * the same of the same file, and their logs begin behind that entry. */
+int checkpoint_restore(const char *dir, const char *path, uint64_t cluster_id, struct slice membership,
+                       struct checkpoint_info *ret_info);
+
 /* Makes env.<epoch + 1> from the file at path, verified, synced, and names it in CURRENT. The environment that was current
  * is not touched: close it, then store_open() opens the new one and removes the old. */
 int checkpoint_install(const char *dir, const char *path, uint64_t cluster_id, uint64_t *ret_epoch);

@@ -4,7 +4,7 @@
 #include <unistd.h>
 
 #include "base/streams.h"
-#include "tools/ctl.h"
+#include "tools/ctl_data.h"
 
 static int run(const struct ctl_options *opts)
 {
@@ -46,6 +46,8 @@ int main(int argc, char **argv)
     if (streams_hold() < 0)
         return 1;
     signal(SIGPIPE, SIG_IGN);
+    if (ctl_is_data(argc, argv))
+        return ctl_data_main(argc, argv);
     if (ctl_options_parse(argc, argv, &opts) < 0)
         return 1;
     if (opts.help || opts.command == CTL_HELP || opts.command == CTL_VERSION)

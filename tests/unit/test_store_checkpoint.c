@@ -519,6 +519,48 @@ static void an_installed_one_takes_over(void **state)
     end(&from);
 }
 
+static void a_restored_one_is_another_clusters(void **state)
+{
+    struct store_options options = {
+        .flags = STORE_WRITER | STORE_UNSYNCED, .cluster_id = 8, .map_bytes = 1u << 30, .log_first = 1};
+    struct checkpoint_info info, made;
+    struct store_meta meta, old;
+    struct fixture from, to;
+    char command[200];
+    uint32_t sum;
+
+    begin(&from);
+    begin(&to);
+    put_many(&from, 0, 100);
+    sum = digest(from.store, &old);
+    assert_int_equal(0, checkpoint_write(from.store, &info));
+    assert_int_equal(-EEXIST, checkpoint_restore(to.store_dir, info.path, 8, S("members"), &made));
+    store_close(to.store);
+    to.store = NULL;
+    snprintf(command, sizeof(command), "rm -rf '%s'/*", to.store_dir);
+    assert_int_equal(0, system(command));
+    assert_int_equal(0, checkpoint_restore(to.store_dir, info.path, 8, S("members"), &made));
+    assert_int_equal(8, made.cluster_id);
+    assert_int_equal(100, made.membership_index);
+    for (int life = 0; life < 2; life++) { /* and when the machine goes down before anything was applied */
+        assert_int_equal(0, store_open(to.store_dir, &options, &to.store));
+        assert_int_equal(life == 0 ? STORE_KEPT : STORE_FROM_CHECKPOINT, store_origin(to.store));
+        assert_int_equal(sum, digest(to.store, &meta));
+        assert_int_equal(8, meta.cluster_id);
+        assert_true(meta.restored);
+        assert_int_equal(100, meta.begun_index);
+        assert_int_equal(100, meta.membership_index);
+        crash_machine(&to);
+    }
+    assert_int_equal(0, store_open(to.store_dir, &options, &to.store));
+    to.index = 100;
+    put_many(&to, 100, 101);
+    digest(to.store, &meta);
+    assert_false(meta.restored);
+    end(&to);
+    end(&from);
+}
+
 static void leftovers_are_removed(void **state)
 {
     static const char *const names[] = {"checkpoint.new", "CURRENT.new", "RUN.new"};
@@ -638,6 +680,7 @@ int main(void)
         cmocka_unit_test(a_lost_environment_is_made_again),
         cmocka_unit_test(another_clusters_is_refused),
         cmocka_unit_test(an_installed_one_takes_over),
+        cmocka_unit_test(a_restored_one_is_another_clusters),
         cmocka_unit_test(leftovers_are_removed),
         cmocka_unit_test(each_failing_call_of_a_checkpoint_leaves_no_trace),
         cmocka_unit_test(each_failing_call_of_an_install_leaves_no_trace),
