@@ -1,5 +1,5 @@
-// Package faults runs clientv3 through kill -9, standing still and lost front ends, and has the recorded history
-// checked for linearizability.
+// Package faults runs clientv3 through whatever can go wrong with processes, networks, disks and clocks, and has the
+// recorded history checked for linearizability.
 package faults
 
 import (
@@ -11,7 +11,6 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -136,7 +135,8 @@ func TestHistoriesAreLinearizableThroughFaults(t *testing.T) {
 	}
 	const clients, keys = 6, 8
 
-	c := cluster.Start(t, cluster.Options{Nodes: 3, HeartbeatMS: 50, ElectionMS: 500})
+	w := startWorld(t)
+	c := w.c
 	var history []porcupine.Operation
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -183,34 +183,17 @@ func TestHistoriesAreLinearizableThroughFaults(t *testing.T) {
 	random := rand.New(rand.NewPCG(seed, 1<<32))
 	faults := map[string]int{}
 	for time.Now().Before(end.Add(-3 * time.Second)) {
-		victim := c.Leader()
-		if random.IntN(2) == 0 {
-			victim = c.Nodes[random.IntN(3)]
-		}
-		pause := time.Duration(200+random.IntN(1200)) * time.Millisecond
-		switch random.IntN(3) {
-		case 0:
-			faults["kill -9"]++
-			victim.Kill()
-			time.Sleep(pause)
-			victim.Start()
-		case 1:
-			faults["stands still"]++
-			victim.Signal(syscall.SIGSTOP)
-			time.Sleep(pause)
-			victim.Signal(syscall.SIGCONT)
-		case 2:
-			faults["front end killed"]++
-			if pid := victim.Child("quorumfs-grpc"); pid != 0 {
-				syscall.Kill(pid, syscall.SIGKILL)
-			}
-			time.Sleep(pause)
-		}
+		fault := w.faults[random.IntN(len(w.faults))]
+		faults[fault.name]++
+		fault.run(random, time.Until(end.Add(-2*time.Second)))
 	}
+	w.heal()
 	wg.Wait()
 
 	t.Logf("%d operations, %d of unknown outcome, %d reads without an answer, faults: %v", len(history),
 		unknown.Load(), unread.Load(), faults)
+	level(t, c)
+	sameHash(t, c)
 	if len(history) < 500 {
 		t.Errorf("only %d operations in %v", len(history), duration)
 	}

@@ -2,96 +2,17 @@ package node
 
 import (
 	"fmt"
-	"os"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
 	"quorumfs.test/e2e/cluster"
 )
 
-// network is a bridge and a network namespace for each node, so that a node can be cut off as by a pulled cable: no packet,
-// no reset, no answer.
-type network struct {
-	t      testing.TB
-	prefix string
-}
-
-var networks rune
-
-func ip(args ...string) error {
-	out, err := exec.Command("ip", args...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("ip %s: %v: %s", strings.Join(args, " "), err, out)
-	}
-	return nil
-}
-
-func (w *network) space(i int) string { return fmt.Sprintf("qfs%s-%d", w.prefix, i) }
-func (w *network) cable(i int) string { return fmt.Sprintf("qv%s-%d", w.prefix, i) }
-func (w *network) address(i int) string {
-	return fmt.Sprintf("198.18.%d.%d", os.Getpid()%256, i+1) // RFC 2544: nobody's
-}
-
 // partitioned starts three nodes, each in a network namespace of its own. The clients come over the Unix sockets.
-func partitioned(t *testing.T) (*cluster.Cluster, *network) {
-	if os.Getuid() != 0 {
-		t.Skip("needs root, for network namespaces")
-	}
-	networks++ // the kernel takes a network away some time after its namespace
-	w := &network{t: t, prefix: fmt.Sprintf("%d%c", os.Getpid()%100000, 'a'+networks)}
-	bridge := "qb" + w.prefix
-	if err := ip("link", "add", bridge, "type", "bridge"); err != nil {
-		t.Skip("this machine makes no bridges: ", err)
-	}
-	t.Cleanup(func() { ip("link", "del", bridge) })
-	must := func(args ...string) {
-		t.Helper()
-		if err := ip(args...); err != nil {
-			t.Fatal(err)
-		}
-	}
-	must("link", "set", bridge, "up")
-	c := cluster.New(t, cluster.Options{Nodes: 3, Command: func(n *cluster.Node, words []string) []string {
-		return append([]string{"ip", "netns", "exec", w.space(n.Index)}, words...)
-	}})
-	for i, n := range c.Nodes {
-		if err := ip("netns", "add", w.space(i)); err != nil {
-			t.Skip("this machine makes no network namespaces: ", err)
-		}
-		t.Cleanup(func() { ip("netns", "del", w.space(i)) })
-		must("link", "add", w.cable(i), "type", "veth", "peer", "name", "eth0", "netns", w.space(i))
-		t.Cleanup(func() { ip("link", "del", w.cable(i)) })
-		must("link", "set", w.cable(i), "master", bridge, "up")
-		must("-n", w.space(i), "address", "add", w.address(i)+"/24", "dev", "eth0")
-		must("-n", w.space(i), "link", "set", "eth0", "up")
-		must("-n", w.space(i), "link", "set", "lo", "up")
-		n.PeerURL = fmt.Sprintf("http://%s:2380", w.address(i))
-		n.ClientURL = fmt.Sprintf("http://%s:2379", w.address(i))
-	}
-	// Last in, first out: the nodes end before their namespaces go.
-	t.Cleanup(func() {
-		for _, n := range c.Nodes {
-			n.Kill()
-		}
-	})
+func partitioned(t *testing.T) (*cluster.Cluster, *cluster.Network) {
+	c, w := cluster.NewNetwork(t, cluster.Options{Nodes: 3})
 	c.StartAll()
 	return c, w
-}
-
-func (w *network) cut(n *cluster.Node) {
-	w.t.Helper()
-	if err := ip("link", "set", w.cable(n.Index), "down"); err != nil {
-		w.t.Fatal(err)
-	}
-}
-
-func (w *network) heal(n *cluster.Node) {
-	w.t.Helper()
-	if err := ip("link", "set", w.cable(n.Index), "up"); err != nil {
-		w.t.Fatal(err)
-	}
 }
 
 func TestALeaderThatIsCutOff(t *testing.T) {
@@ -99,7 +20,7 @@ func TestALeaderThatIsCutOff(t *testing.T) {
 	old := c.Leader()
 	others := c.Others(old)
 	old.MustCtl("put", "before", "1")
-	w.cut(old)
+	w.Cut(old)
 	cut := time.Now()
 	cluster.Until(t, "the majority has another leader and takes writes", func() (bool, string) {
 		_, err := others[0].Put("during", "2")
@@ -119,7 +40,7 @@ func TestALeaderThatIsCutOff(t *testing.T) {
 	if v, err := old.GetLocal("before"); err != nil || v != "1" {
 		t.Errorf("its local read: %q, %v", v, err)
 	}
-	w.heal(old)
+	w.Heal(old)
 	healed := time.Now()
 	cluster.Until(t, "it has caught up", func() (bool, string) {
 		v, err := old.Get("during")
@@ -145,7 +66,7 @@ func TestAFollowerThatIsCutOffDisturbsNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.cut(follower)
+	w.Cut(follower)
 	end := time.Now().Add(4 * time.Second) // some elections that it would call
 	for i := 0; time.Now().Before(end); i++ {
 		if _, err := leader.Put("k", fmt.Sprint(i)); err != nil {
@@ -156,7 +77,7 @@ func TestAFollowerThatIsCutOffDisturbsNobody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.heal(follower)
+	w.Heal(follower)
 	cluster.Until(t, "the follower has caught up", func() (bool, string) {
 		v, err := follower.Get("k")
 		return err == nil && v == want, fmt.Sprint(v, err)
@@ -164,5 +85,43 @@ func TestAFollowerThatIsCutOffDisturbsNobody(t *testing.T) {
 	after, err := leader.Status()
 	if err != nil || after.Term != before.Term || after.Leader != before.Leader {
 		t.Errorf("term %d and leader %s became %d and %s, %v", before.Term, before.Leader, after.Term, after.Leader, err)
+	}
+}
+
+// Only one direction is lost: a leader that nobody hears is replaced, and so is one that hears nobody.
+func TestALeaderWithHalfANetwork(t *testing.T) {
+	c, w := partitioned(t)
+	for _, deaf := range []bool{false, true} {
+		old := c.Leader()
+		others := c.Others(old)
+		for _, o := range others {
+			if deaf {
+				w.Silence(o, old)
+			} else {
+				w.Silence(old, o)
+			}
+		}
+		cluster.Until(t, "the others have a leader of their own and take writes", func() (bool, string) {
+			st, err := others[0].Status()
+			if err != nil {
+				return false, err.Error()
+			}
+			_, err = others[0].Put("half", fmt.Sprint(deaf))
+			return err == nil && st.Leader != "0" && st.Leader != "", fmt.Sprint(st.Leader, err)
+		})
+		if v, err := old.Get("half"); err == nil {
+			t.Errorf("a node with half a network answered a linearizable read with %q", v)
+		}
+		for _, o := range others {
+			if deaf {
+				w.Hear(o, old)
+			} else {
+				w.Hear(old, o)
+			}
+		}
+		cluster.Until(t, "it has caught up", func() (bool, string) {
+			v, err := old.Get("half")
+			return err == nil && v == fmt.Sprint(deaf), fmt.Sprint(v, err)
+		})
 	}
 }
