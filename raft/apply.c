@@ -42,6 +42,7 @@ struct apply_job {
     struct lease_event *lease_events;
     size_t n_lease_events, lease_events_cap;
     int64_t revision; /* 0: nothing said one */
+    bool more_removal; /* a compaction is not through yet */
     bool members_changed;
     int error;
     char text[256];
@@ -282,6 +283,8 @@ static void run_entries(struct apply_job *job)
         for (size_t i = 0; i < job->n_entries && rc == 0; i++)
             rc = apply_entry(job, b, &job->entries[i]);
         if (rc == 0)
+            rc = store_batch_compact(b, 0, &job->more_removal);
+        if (rc == 0)
             rc = store_batch_commit(b);
         else
             store_batch_abort(b);
@@ -344,6 +347,7 @@ static void job_finish(struct node *n)
     checkpoints_applied(n, job->n_entries, job->payloads.len);
     n->applied_index = last->index;
     n->applied_term = last->term;
+    n->removal.more = job->more_removal;
     if (news)
         n->revision = job->revision;
     leases_applied(n, job->lease_events, job->n_lease_events);

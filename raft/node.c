@@ -264,6 +264,7 @@ static void set_timer(struct node *n)
     if (n->disk_full_ms > now)
         earlier(&at, n->disk_full_ms);
     earlier(&at, checkpoints_retry_ms(n));
+    earlier(&at, removal_timeout_ms(n) > now ? removal_timeout_ms(n) : now + 1);
     if (n->turn_wanted)
         at = now;
     n->timer_ms = at;
@@ -298,6 +299,7 @@ void node_advance(struct node *n)
         commit_pump(n); /* behind whatever this turn sent anyway, and before the loop is kept busy */
         more |= node_flush_pump(n);
         more |= apply_pump(n);
+        removal_pump(n);
         if (!n->failed)
             reads_pump(n);
         if (!n->failed)

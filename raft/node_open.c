@@ -174,6 +174,7 @@ static int read_store(struct node *n, const struct node_config *config, char *te
         n->applied_term = meta.applied_term;
         n->epoch = meta.epoch;
         n->revision = meta.revision;
+        n->removal.more = meta.compacted > 0 && meta.removal.main <= meta.compacted;
         rc = members_load(n);
     }
     if (rc == 0)

@@ -31,6 +31,8 @@
 #define NODE_APPEND_BYTES ((size_t)8 * 1024 * 1024)      /* sent to one peer for one message of the core; it asks again */
 #define NODE_APPLY_BYTES ((size_t)4 * 1024 * 1024)       /* one transaction, or one entry */
 #define NODE_APPLY_ENTRIES 1024
+#define NODE_REMOVAL_ROWS 1000   /* one transaction of removing what a compaction took, while nothing is applied */
+#define NODE_REMOVAL_PAUSE_MS 10 /* between two of them */
 #define NODE_INLINE_BYTES ((size_t)8 * 1024)             /* more than that is never written or applied on the loop */
 #define NODE_INLINE_ENTRIES 2                            /* nor when more than these are not committed, or to be applied */
 #define NODE_INLINE_MS 2                                 /* nor on a disk that last took longer than this */
@@ -230,6 +232,13 @@ struct node {
     struct apply_job *job; /* NULL: none made yet */
     bool apply_out;
     bool apply_held; /* the store is about to be replaced: no new job */
+    struct {
+        struct work work;
+        struct store *store;
+        int rc;
+        bool more;      /* a compaction's removal has not come to its end */
+        uint64_t at_ms; /* the next slice, not before */
+    } removal;
     struct checkpoints *checkpoints;
     uint64_t trim_hold_index; /* entries behind this one stay in the log: they are wanted elsewhere; 0: no such wish */
     uint64_t apply_began_ms, apply_took_ms;
@@ -288,6 +297,8 @@ bool node_flush_pump(struct node *n); /* true if something was done in line */
 int apply_init(struct node *n);
 void apply_fini(struct node *n);
 bool apply_pump(struct node *n);
+void removal_pump(struct node *n);
+uint64_t removal_timeout_ms(const struct node *n);
 
 /* One more job, for a store that is to replace the node's: nobody is answered. */
 int apply_other_new(struct node *n, struct apply_job **ret_job);

@@ -127,6 +127,7 @@ static void take_next(struct node *n)
     c->next = NULL;
     n->epoch = c->next_epoch;
     n->apply_held = false;
+    n->removal.more = true;
     if (n->config.logger != NULL)
         log_info(n->config.logger, "the store is defragmented: epoch %llu, %llu bytes",
                  (unsigned long long)n->epoch, (unsigned long long)c->info.image_bytes);

@@ -57,6 +57,7 @@ struct model {
     size_t n_xattrs;
     struct mfile_locks locks[MODEL_LOCK_INODES];
     bool nospace, corrupt;
+    uint64_t quota;
 };
 
 static inline struct slice model_copy(struct slice s)

@@ -204,46 +204,70 @@ static inline void check_end(struct world *w, const struct result *r, uint16_t e
     assert_int_equal(w->m.revision, r->revision);
 }
 
-/* ---- alarms ---- */
+/* ---- alarms, the quota ---- */
 
-static inline bool ops_put(const struct op *ops, size_t n)
+static inline uint64_t ops_cost(const struct op *ops, size_t n)
 {
-    for (size_t i = 0; i < n; i++)
+    uint64_t cost = 0;
+
+    for (size_t i = 0; i < n; i++) {
         if (ops[i].kind == OP_PUT)
-            return true;
-    return false;
+            cost += 256 + ops[i].put.key.len + ops[i].put.value.len;
+        else if (ops[i].kind == OP_TXN) /* both sides of all are the same */
+            cost += ops_cost(ops[i].txn->success, ops[i].txn->n_success);
+    }
+    return cost;
 }
 
-/* What NOSPACE refuses; the commands of this test never make a file longer by its size alone. */
-static inline bool adds(struct world *w, const struct command *cmd)
+/* What the quota is asked about, and NOSPACE refuses if it is not 0; the commands of this test never make a file longer
+ * by its size alone. */
+static inline uint64_t cost_of(struct world *w, const struct command *cmd)
 {
     switch (cmd->kind) {
     case COMMAND_PUT:
+        return 256 + cmd->put.key.len + cmd->put.value.len;
     case COMMAND_LEASE_GRANT:
+        return 64;
+    case COMMAND_TXN:
+        return ops_cost(cmd->txn.success, cmd->txn.n_success);
+    case COMMAND_FILE_WRITE:
+        if (cmd->file.value.len == 0 && model_live(&w->m, cmd->file.path) != NULL)
+            return 0;
+        return 256 + cmd->file.path.len + cmd->file.value.len;
     case COMMAND_FILE_APPEND:
     case COMMAND_FILE_MKDIR:
     case COMMAND_FILE_SETXATTR:
-        return true;
-    case COMMAND_TXN:
-        return ops_put(cmd->txn.success, cmd->txn.n_success) || ops_put(cmd->txn.failure, cmd->txn.n_failure);
-    case COMMAND_FILE_WRITE:
-        return cmd->file.value.len > 0 || model_live(&w->m, cmd->file.path) == NULL;
+        return 256 + cmd->file.path.len + cmd->file.value.len;
     }
-    return false;
+    return 0;
 }
 
-/* Runs the command if an alarm refuses it, and sees that nothing comes of it. */
+/* As the other node counts it, which has just committed. */
+static inline uint64_t twin_bytes(struct world *w)
+{
+    struct store_meta meta;
+    struct store_read *r;
+
+    assert_int_equal(0, store_read_begin(w->twin.store, &r));
+    assert_int_equal(0, store_read_meta(r, &meta));
+    store_read_end(r);
+    return meta.logical_bytes;
+}
+
+/* Runs the command if an alarm or the quota refuses it, and sees that nothing comes of it. */
 static inline bool is_refused(struct world *w, const struct command *cmd)
 {
     const bool goes_on = cmd->kind == COMMAND_ALARM || cmd->kind == COMMAND_LEASE_CHECKPOINT ||
-                         cmd->kind == COMMAND_FILE_UNLOCK || cmd->kind == COMMAND_FILE_LOCK_CANCEL;
+                         cmd->kind == COMMAND_FILE_UNLOCK || cmd->kind == COMMAND_QUOTA_SET || cmd->kind == COMMAND_FILE_LOCK_CANCEL;
     uint16_t expected = STATUS_OK;
     struct result r;
 
     if (w->m.corrupt && !goes_on)
         expected = STATUS_CORRUPT;
-    else if (w->m.nospace && adds(w, cmd))
+    else if (cost_of(w, cmd) > 0 && (w->m.nospace || (w->m.quota > 0 && twin_bytes(w) + cost_of(w, cmd) > w->m.quota)))
         expected = STATUS_NO_SPACE;
+    if (expected == STATUS_NO_SPACE)
+        w->m.nospace = true; /* raised for member 3, the origin of all */
     if (expected == STATUS_OK)
         return false;
     r = apply_to_both(w, *cmd);

@@ -77,15 +77,76 @@ static inline void do_delete(struct world *w)
     check_end(w, &r, STATUS_OK);
 }
 
+/* ---- transactions ---- */
+
+static inline struct op_compare random_compare(struct world *w)
+{
+    struct op_compare c = {.key = random_key(w), .result = (enum compare_result)below(w, 4),
+                           .target = (enum compare_target)below(w, 5)};
+    struct version *v = model_live(&w->m, c.key);
+
+    if (one_in(w, 4))
+        c.range_end = random_end(w, c.key);
+    if (c.target == COMPARE_VALUE)
+        c.value = v != NULL && !one_in(w, 3) ? slice_make(v->value, v->len) : random_value(w);
+    else if (v != NULL && !one_in(w, 3))
+        c.number = c.target == COMPARE_VERSION  ? v->version
+                   : c.target == COMPARE_CREATE ? v->create
+                   : c.target == COMPARE_MOD    ? v->main
+                                                : v->lease;
+    else
+        c.number = (int64_t)below(w, 3);
+    return c;
+}
+
+static inline bool order_holds(enum compare_result result, int order)
+{
+    return result == COMPARE_EQUAL       ? order == 0
+           : result == COMPARE_NOT_EQUAL ? order != 0
+           : result == COMPARE_GREATER   ? order > 0
+                                         : order < 0;
+}
+
+static inline bool compare_holds(const struct op_compare *c, const struct version *v)
+{
+    int64_t n = c->target == COMPARE_VERSION  ? v->version
+                : c->target == COMPARE_CREATE ? v->create
+                : c->target == COMPARE_MOD    ? v->main
+                                              : v->lease;
+
+    if (c->target == COMPARE_VALUE)
+        return order_holds(c->result, slice_cmp(slice_make(v->value, v->len), c->value));
+    return order_holds(c->result, (n > c->number) - (n < c->number));
+}
+
+/* All keys of the range; without any, of a key that is all zeros, and a value never compares. */
+static inline bool model_compare(struct model *m, const struct op_compare *c)
+{
+    static const struct version nothing;
+    size_t n = 0;
+
+    for (size_t i = 0; i < m->n_keys; i++) {
+        struct version *v = model_at(&m->keys[i], INT64_MAX);
+
+        if (v == NULL || !model_in(m->keys[i].key, c->key, c->range_end))
+            continue;
+        n++;
+        if (!compare_holds(c, v))
+            return false;
+    }
+    return n > 0 || (c->target != COMPARE_VALUE && compare_holds(c, &nothing));
+}
+
 static inline void do_txn(struct world *w)
 {
     struct op ops[MAX_OPS] = {0};
     size_t n = 1 + below(w, MAX_OPS);
-    struct slice key = random_key(w);
-    struct version *v = model_live(&w->m, key);
-    struct op_compare compare = {.key = key, .target = COMPARE_VERSION, .result = COMPARE_EQUAL, .number = 1};
-    const bool holds = v != NULL && v->version == 1;
-    struct command cmd = {.kind = COMMAND_TXN, .txn = {.compares = &compare, .n_compares = 1}};
+    struct op_compare compares[2] = {random_compare(w), random_compare(w)};
+    struct command cmd = {.kind = COMMAND_TXN, .txn = {.compares = compares, .n_compares = below(w, 3)}};
+    bool holds = true;
+    struct txn inner = {0};
+    struct op nested = {.kind = OP_TXN, .txn = &inner};
+    struct txn_result results;
     bool duplicate = false;
     struct result r;
 
@@ -106,21 +167,37 @@ static inline void do_txn(struct world *w)
                          (ops[i].kind == OP_PUT && ops[j].kind == OP_DELETE && slice_equal(k, ops[j].del.key)) ||
                          (ops[i].kind == OP_DELETE && ops[j].kind == OP_PUT && slice_equal(k, ops[j].put.key));
     }
-    cmd.txn.success = cmd.txn.failure = ops;
-    cmd.txn.n_success = cmd.txn.n_failure = n;
+    for (size_t i = 0; i < cmd.txn.n_compares; i++)
+        holds = holds && model_compare(&w->m, &compares[i]);
+    inner.success = inner.failure = ops;
+    inner.n_success = inner.n_failure = n;
+    if (one_in(w, 3)) { /* one deeper: its compares see the same state */
+        inner.compares = compares;
+        inner.n_compares = cmd.txn.n_compares;
+        cmd.txn.success = cmd.txn.failure = &nested;
+        cmd.txn.n_success = cmd.txn.n_failure = 1;
+    } else {
+        cmd.txn.success = cmd.txn.failure = ops;
+        cmd.txn.n_success = cmd.txn.n_failure = n;
+    }
     if (is_refused(w, &cmd))
         return;
     r = apply_to_both(w, cmd);
+    results = r.txn;
     if (!duplicate)
-        assert_int_equal(holds, r.txn.succeeded);
+        assert_int_equal(holds, results.succeeded);
+    if (!duplicate && cmd.txn.success == &nested) {
+        results = *results.ops[0].txn;
+        assert_int_equal(holds, results.succeeded);
+    }
     for (size_t i = 0; !duplicate && i < n; i++) {
         if (ops[i].kind == OP_PUT)
             model_put(&w->m, ops[i].put.key, ops[i].put.value, 0, false, ops[i].put.lease);
         else if (ops[i].kind == OP_DELETE)
             assert_int_equal(model_delete_range(&w->m, ops[i].del.key, slice_make(NULL, 0)),
-                             r.txn.ops[i].del.deleted);
+                             results.ops[i].del.deleted);
         else
-            assert_int_equal(model_live(&w->m, ops[i].range.key) != NULL, r.txn.ops[i].range.n_kvs);
+            assert_int_equal(model_live(&w->m, ops[i].range.key) != NULL, results.ops[i].range.n_kvs);
     }
     check_end(w, &r, duplicate ? STATUS_DUPLICATE_KEY : STATUS_OK);
 }
@@ -210,7 +287,20 @@ static inline void do_lease_checkpoint(struct world *w)
     check_end(w, &r, STATUS_OK);
 }
 
-/* ---- alarms ---- */
+/* ---- alarms, the quota ---- */
+
+/* A little above what there is, or none. */
+static inline void do_quota(struct world *w)
+{
+    struct command cmd = {.kind = COMMAND_QUOTA_SET};
+    struct result r;
+
+    if (w->m.quota == 0 || one_in(w, 3))
+        cmd.quota.bytes = twin_bytes(w) + below(w, 30000);
+    r = apply_to_both(w, cmd);
+    w->m.quota = cmd.quota.bytes;
+    check_end(w, &r, STATUS_OK);
+}
 
 static inline void do_alarm(struct world *w)
 {

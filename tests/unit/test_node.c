@@ -190,6 +190,51 @@ static void the_leader_compacts_as_its_flag_says(void **state)
     bench_free(b);
 }
 
+static struct store_meta read_meta(struct bench *b)
+{
+    struct store_read *read;
+    struct store_meta meta;
+
+    assert_int_equal(store_read_begin(node_store(b->node), &read), 0);
+    assert_int_equal(store_read_meta(read, &meta), 0);
+    meta.membership = slice_make(NULL, 0);
+    store_read_end(read);
+    return meta;
+}
+
+/* Nothing else is applied any more, so nothing takes it along. */
+static void an_idle_node_removes_what_a_compaction_took(void **state)
+{
+    enum { PUTS = 3000 };
+    struct bench *b = bench_new();
+    static struct put puts[500];
+    struct store_meta meta;
+
+    b->compaction = (struct compactor_options){.mode = COMPACTOR_REVISION, .keep_revisions = 1};
+    assert_int_equal(bench_open(b, 1), 0);
+    assert_int_equal(node_start(b->node), 0);
+    settle(b);
+    for (int i = 0; i < PUTS; i++) {
+        propose(b, &puts[i % 500], 10);
+        if (i % 500 == 499)
+            settle(b);
+    }
+    settle(b);
+    for (meta = read_meta(b); meta.compacted == 0; meta = read_meta(b))
+        pass_time(b, COMPACTOR_REVISION_INTERVAL_MS / 100);
+    settle(b);
+    node_close(b->node); /* on its way: the next start goes on with it */
+    assert_int_equal(bench_open(b, 1), 0);
+    meta = read_meta(b);
+    assert_true(meta.compacted > PUTS / 2 && meta.removal.main <= meta.compacted);
+    assert_int_equal(node_start(b->node), 0);
+    settle(b);
+    pass_time(b, 40 * NODE_REMOVAL_PAUSE_MS);
+    meta = read_meta(b);
+    assert_true(meta.removal.main > meta.compacted);
+    bench_free(b);
+}
+
 static void too_many_barriers_are_refused_at_once(void **state)
 {
     struct bench *b = bench_start(3);
@@ -566,6 +611,7 @@ int main(void)
         cmocka_unit_test(too_many_bytes_are_refused_at_once),
         cmocka_unit_test(a_member_whose_store_is_far_behind_takes_no_more),
         cmocka_unit_test(the_leader_compacts_as_its_flag_says),
+        cmocka_unit_test(an_idle_node_removes_what_a_compaction_took),
         cmocka_unit_test(too_many_barriers_are_refused_at_once),
         cmocka_unit_test(a_forward_is_repeated_and_ends_at_its_deadline),
         cmocka_unit_test(what_the_old_leader_lost_goes_to_the_new_one),

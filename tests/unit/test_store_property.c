@@ -92,6 +92,7 @@ static const struct {
     {3, do_revoke, "revoke"},      {2, do_lease_checkpoint, "lease checkpoint"},
     {12, do_lock, "lock"},         {8, do_unlock, "unlock"},
     {4, do_lock_cancel, "cancel"}, {3, do_alarm, "alarm"},
+    {2, do_quota, "quota"},
     {40, do_commit, "commit"},     {2, do_abort, "abort"},
     {1, do_reopen, "reopen"},      {4, do_look, "look"},
 };
