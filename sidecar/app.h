@@ -53,7 +53,8 @@ struct app {
     struct list health_watches;
     int serving; /* what they were told last */
     bool learner; /* this member does not vote: it answers serializable reads and Status alone */
-    uv_timer_t role_timer;
+    struct list compactions; /* calls of Compact that wait for the removal */
+    uv_timer_t compact_timer, role_timer;
     int64_t role_ticket; /* of the question; 0: none */
     bool stopping;
 };
@@ -75,6 +76,10 @@ extern const struct grpc_method lease_grant, lease_revoke, lease_keep_alive, lea
 extern const struct grpc_method lock_lock, lock_unlock;
 extern const struct grpc_method election_campaign, election_proclaim, election_leader, election_observe, election_resign;
 extern const struct grpc_method health_check, health_watch;
+
+/* compact.c: its timer. */
+void compact_init(struct app *app);
+void compact_close(struct app *app);
 
 /* election.c: those who observe and to whom something has happened. */
 void observers_run(struct app *app);

@@ -78,10 +78,7 @@ static void check_and_propose(struct grpc_call *call, int decoded, struct comman
     uint16_t status;
 
     if (decoded < 0) {
-        if (decoded == -E2BIG)
-            grpc_finish_status(call, STATUS_TOO_MANY_OPS);
-        else
-            ask_malformed(call);
+        ask_malformed(call);
         return;
     }
     status = command_check(cmd);
@@ -105,27 +102,6 @@ static void delete_message(struct grpc_call *call, struct slice message)
 
     if (!ask_refused(call))
         check_and_propose(call, etcd_delete_decode(message, &cmd.del), &cmd, message);
-}
-
-static void txn_message(struct grpc_call *call, struct slice message)
-{
-    struct command cmd = {.kind = COMMAND_TXN};
-    struct arena arena;
-
-    if (ask_refused(call))
-        return;
-    arena_init(&arena);
-    check_and_propose(call, etcd_txn_decode(message, &arena, &cmd.txn), &cmd, message);
-    arena_fini(&arena);
-}
-
-/* Answered when it is applied; the rows are removed by and by, whether "physical" was asked for or not. */
-static void compact_message(struct grpc_call *call, struct slice message)
-{
-    struct command cmd = {.kind = COMMAND_COMPACT};
-
-    if (!ask_refused(call))
-        check_and_propose(call, etcd_compact_decode(message, &cmd.compact.revision, &cmd.compact.physical), &cmd, message);
 }
 
 /* ---- Range ---- */
@@ -368,7 +344,3 @@ const struct grpc_method kv_put = {
     .path = "/etcdserverpb.KV/Put", .kind = GRPC_UNARY, .message = put_message, .end = ask_end};
 const struct grpc_method kv_delete_range = {
     .path = "/etcdserverpb.KV/DeleteRange", .kind = GRPC_UNARY, .message = delete_message, .end = ask_end};
-const struct grpc_method kv_txn = {
-    .path = "/etcdserverpb.KV/Txn", .kind = GRPC_UNARY, .message = txn_message, .end = ask_end};
-const struct grpc_method kv_compact = {
-    .path = "/etcdserverpb.KV/Compact", .kind = GRPC_UNARY, .message = compact_message, .end = ask_end};

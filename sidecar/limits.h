@@ -101,6 +101,9 @@
 #define PAGES_WAITING_MAX 1000
 #define METRICS_WAIT_MS 1000 /* for the node's figures */
 
+#define COMPACT_LOOK_MS 5                 /* Compact with "physical" looks whether all is removed, */
+#define COMPACT_WAIT_MS (30 * 60 * 1000) /* until then: "request timed out", and the removal goes on */
+
 #define ROLE_ASK_MS 500 /* a learner asks its node whether it still is one */
 
 /* A turn of the watch feed, then other work runs. */

@@ -182,6 +182,8 @@ static void store(struct app *app, struct bytes *out)
     single(out, "etcd_debugging_mvcc_current_revision", "gauge", "The newest revision.", (uint64_t)m.revision);
     single(out, "etcd_debugging_mvcc_compact_revision", "gauge", "The revision of the last compaction.",
            (uint64_t)m.compacted);
+    single(out, "quorumfs_store_removed_revision", "gauge", "What a compaction under way has removed lies before it.",
+           (uint64_t)m.removal.main);
 }
 
 /* ---- health checks ---- */

@@ -75,6 +75,7 @@ static void on_grpc_stopped(void *ctx)
     feed_close(app->feed);
     node_line_close(app->line);
     role_close(app);
+    compact_close(app);
     uv_close((uv_handle_t *)&p->sigterm, NULL);
     uv_close((uv_handle_t *)&p->sigint, NULL);
 }
@@ -206,6 +207,7 @@ static int start(struct program *p)
     config.tls = p->tls;
     app->loop = &p->loop;
     role_init(app);
+    compact_init(app);
     list_init(&app->health_watches);
     list_init(&app->turns_woken);
     list_init(&app->observers_woken);

@@ -152,6 +152,17 @@ func Txn(t *testing.T, one, three *cluster.Cluster) {
 	if err != nil || r.Succeeded || r.Responses[0].GetResponseRange().Count != 3 {
 		t.Errorf("else: %v %v", r, err)
 	}
+	// One that only reads takes no entry of the log.
+	before := metric(t, three.Follower(), "etcd_server_proposals_applied_total")
+	for range 10 {
+		if r, err = c.Txn(within(t)).If(clientv3.Compare(clientv3.Value("/txn/b"), "=", "3")).Then(clientv3.OpGet("/txn/a"), clientv3.OpGet("/txn/c")).Commit(); err != nil ||
+			!r.Succeeded || string(r.Responses[1].GetResponseRange().Kvs[0].Value) != "4" || r.Header.Revision < all.Header.Revision {
+			t.Fatalf("reading: %v %v", r, err)
+		}
+	}
+	if after := metric(t, three.Follower(), "etcd_server_proposals_applied_total"); after != before {
+		t.Errorf("reading took %d entries", after-before)
+	}
 	// A counter that all nodes increment by compare-and-swap counts every success once.
 	var wg sync.WaitGroup
 	put(t, c, "/txn/n", "0")

@@ -53,6 +53,15 @@ func NoQuorum(t *testing.T) {
 	if r := get(t, client, "/quorum", clientv3.WithSerializable()); len(r.Kvs) != 1 || string(r.Kvs[0].Value) != "before" {
 		t.Errorf("a serializable read: %v", r)
 	}
+	// So do transactions that only read.
+	read := pb.RequestOp{Request: &pb.RequestOp_RequestRange{RequestRange: &pb.RangeRequest{Key: []byte("/quorum"), Serializable: true}}}
+	if r, err := kv.Txn(within(t), &pb.TxnRequest{Success: []*pb.RequestOp{&read}}); err != nil || len(r.Responses[0].GetResponseRange().Kvs) != 1 {
+		t.Errorf("a serializable txn: %v %v", r, err)
+	}
+	read.GetRequestRange().Serializable = false
+	if _, err = kv.Txn(within(t), &pb.TxnRequest{Success: []*pb.RequestOp{&read}}); status.Code(err) != codes.Unavailable {
+		t.Errorf("a linearizable txn: %v", err)
+	}
 	c.Others(n)[0].Start()
 	cluster.Until(t, "a put succeeds again", func() (bool, string) {
 		_, err := client.Put(within(t), "/quorum", "after")

@@ -78,7 +78,9 @@ func All(t *testing.T) {
 		{"Maintenance", Maintenance},
 		{"Snapshot", Snapshot},
 		{"Etcdctl", Etcdctl},
+		{"EtcdctlMore", EtcdctlMore},
 		{"Compact", Compact},
+		{"CompactPhysical", CompactPhysical},
 		{"Program", Program},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -90,9 +92,9 @@ func All(t *testing.T) {
 		defer watchdog(t, 120*time.Second)()
 		Mount(t)
 	})
-	t.Run("Quota", func(t *testing.T) {
+	t.Run("Cluster", func(t *testing.T) {
 		defer watchdog(t, 120*time.Second)()
-		Quota(t)
+		Cluster(t)
 	})
 	t.Run("NoQuorum", func(t *testing.T) {
 		defer watchdog(t, 120*time.Second)()

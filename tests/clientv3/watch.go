@@ -341,6 +341,31 @@ func WatchTxnTogether(t *testing.T, one, three *cluster.Cluster) {
 	}
 }
 
+// CompactPhysical: answered when what it took is removed from the member that was asked.
+func CompactPhysical(t *testing.T, one, three *cluster.Cluster) {
+	for _, n := range []*cluster.Node{one.Nodes[0], three.Follower()} {
+		c := connect(t, n)
+		var last int64
+		for i := range 30 {
+			var ops []clientv3.Op
+			for j := range 100 {
+				ops = append(ops, clientv3.OpPut(fmt.Sprintf("/physical/%d", j), fmt.Sprint(i)))
+			}
+			r, err := c.Txn(within(t)).Then(ops...).Commit()
+			if err != nil {
+				t.Fatal(err)
+			}
+			last = r.Header.Revision
+		}
+		if _, err := c.Compact(within(t), last, clientv3.WithCompactPhysical()); err != nil {
+			t.Fatal(err)
+		}
+		if removed := metric(t, n, "quorumfs_store_removed_revision"); removed <= last {
+			t.Errorf("removed up to %d, compacted at %d", removed, last)
+		}
+	}
+}
+
 // Compact: old revisions cannot be read; watches from before, and those that were overtaken, are told; others go on.
 func Compact(t *testing.T, one, three *cluster.Cluster) {
 	for _, n := range []*cluster.Node{one.Nodes[0], three.Follower()} {
