@@ -252,7 +252,7 @@ const (
 func NeverReadsConnection(t *testing.T, one, three *cluster.Cluster) {
 	n := one.Nodes[0]
 	var stalled atomic.Bool
-	silent, err := clientv3.New(clientv3.Config{Endpoints: []string{n.Endpoint()}, DialTimeout: cluster.Bound, Logger: zap.NewNop(),
+	silent, err := clientv3.New(clientv3.Config{Endpoints: []string{n.Endpoint()}, DialTimeout: cluster.Bound, TLS: cluster.ClientTLS(), Logger: zap.NewNop(),
 		DialOptions: []grpc.DialOption{grpc.WithContextDialer(func(ctx context.Context, addr string) (net.Conn, error) {
 			conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", n.Endpoint())
 			if err != nil {

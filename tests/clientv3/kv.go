@@ -388,14 +388,14 @@ func Unimplemented(t *testing.T, one, three *cluster.Cluster) {
 func Addresses(t *testing.T, one, three *cluster.Cluster) {
 	var urls []string
 	for _, host := range []string{"127.0.0.1", "[::1]", "localhost"} {
-		urls = append(urls, fmt.Sprintf("http://%s:%d", host, cluster.FreePort(t)))
+		urls = append(urls, fmt.Sprintf("%s://%s:%d", cluster.Scheme(), host, cluster.FreePort(t)))
 	}
 	c := cluster.New(t, cluster.Options{Flags: func(n *cluster.Node) []string {
 		return []string{"--listen-client-urls", strings.Join(urls, ",")}
 	}})
 	c.StartAll()
 	for i, url := range urls {
-		client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: cluster.Bound, Logger: zap.NewNop()})
+		client, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: cluster.Bound, TLS: cluster.ClientTLS(), Logger: zap.NewNop()})
 		if err != nil {
 			t.Fatal(err)
 		}

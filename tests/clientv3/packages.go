@@ -18,6 +18,7 @@ import (
 	"go.etcd.io/etcd/client/v3/naming/resolver"
 	"go.etcd.io/etcd/client/v3/ordering"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"quorumfs.test/e2e/cluster"
@@ -62,7 +63,7 @@ func Concurrency(t *testing.T, one, three *cluster.Cluster) {
 			t.Error(err)
 		}
 		// A session whose client goes without a word ends with its lease.
-		dying, err := clientv3.New(clientv3.Config{Endpoints: a.Endpoints(), DialTimeout: cluster.Bound})
+		dying, err := clientv3.New(clientv3.Config{Endpoints: a.Endpoints(), DialTimeout: cluster.Bound, TLS: cluster.ClientTLS()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -308,7 +309,12 @@ func Naming(t *testing.T, one, three *cluster.Cluster) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := grpc.Dial("etcd:////services/self", grpc.WithResolvers(builder), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	creds := insecure.NewCredentials()
+	if config := cluster.ClientTLS(); config != nil {
+		config.ServerName = "localhost" // not the service's name
+		creds = credentials.NewTLS(config)
+	}
+	conn, err := grpc.Dial("etcd:////services/self", grpc.WithResolvers(builder), grpc.WithTransportCredentials(creds))
 	if err != nil {
 		t.Fatal(err)
 	}

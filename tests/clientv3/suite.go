@@ -42,6 +42,7 @@ func All(t *testing.T) {
 		{"Errors", Errors},
 		{"Unimplemented", Unimplemented},
 		{"Addresses", Addresses},
+		{"Secure", Secure},
 		{"Status", Status},
 		{"Members", Members},
 		{"Health", Health},
@@ -125,7 +126,7 @@ func connect(t testing.TB, nodes ...*cluster.Node) *clientv3.Client {
 	for _, n := range nodes {
 		endpoints = append(endpoints, n.Endpoint())
 	}
-	c, err := clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: cluster.Bound, Logger: zap.NewNop()})
+	c, err := clientv3.New(clientv3.Config{Endpoints: endpoints, DialTimeout: cluster.Bound, TLS: cluster.ClientTLS(), Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -159,7 +160,7 @@ func get(t testing.TB, c *clientv3.Client, key string, opts ...clientv3.OpOption
 }
 
 func fetch(n *cluster.Node, path string) (int, string, error) {
-	client := http.Client{Timeout: cluster.Bound}
+	client := http.Client{Timeout: cluster.Bound, Transport: &http.Transport{TLSClientConfig: cluster.ClientTLS(), DisableKeepAlives: true}}
 	r, err := client.Get(n.ClientURL + path)
 	if err != nil {
 		return 0, "", err

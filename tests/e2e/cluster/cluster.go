@@ -54,6 +54,9 @@ func New(t testing.TB, o Options) *Cluster {
 	if o.Host == "" {
 		o.Host = "127.0.0.1"
 	}
+	if Scheme() == "https" {
+		prepareSecure(t)
+	}
 	c := &Cluster{T: t, Dir: TempDir(t), opts: o, Token: "quorumfs-test"}
 	for i := 0; i < o.Nodes; i++ {
 		name := fmt.Sprintf("n%d", i+1)
@@ -62,8 +65,8 @@ func New(t testing.TB, o Options) *Cluster {
 			Index:     i,
 			Name:      name,
 			DataDir:   filepath.Join(c.Dir, name+".quorumfs"),
-			ClientURL: fmt.Sprintf("http://%s:%d", o.Host, FreePort(t)),
-			PeerURL:   fmt.Sprintf("http://%s:%d", o.Host, FreePort(t)),
+			ClientURL: fmt.Sprintf("%s://%s:%d", Scheme(), o.Host, FreePort(t)),
+			PeerURL:   fmt.Sprintf("%s://%s:%d", Scheme(), o.Host, FreePort(t)),
 		}
 		if o.Mount {
 			n.Mount = filepath.Join(c.Dir, name+".mount")

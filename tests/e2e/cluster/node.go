@@ -66,6 +66,7 @@ func (n *Node) Args() []string {
 		"--initial-cluster-state", "new",
 		"--initial-cluster-token", n.Cluster.Token,
 	}
+	args = append(args, n.secureFlags()...)
 	if o.ElectionMS != 0 {
 		args = append(args, "--election-timeout", strconv.Itoa(o.ElectionMS))
 	}

@@ -191,8 +191,14 @@ func Main(m *testing.M) {
 			clearBelow(c.Dir)
 			os.RemoveAll(c.Dir)
 		}
+		closeSecure()
 		fmt.Fprintf(os.Stderr, "ended by %v\n", s)
 		os.Exit(1)
 	}()
-	os.Exit(m.Run())
+	if Scheme() == "https" {
+		openSecure()
+	}
+	status := m.Run()
+	closeSecure()
+	os.Exit(status)
 }
