@@ -116,9 +116,7 @@ static void read_range(struct kv_call *k, struct store_read *r)
 
     arena_init(&arena);
     bytes_init(&out);
-    k->error = store_range(r, &k->op, &arena,
-                           range_stream_possible(&k->op) ? RANGE_WHOLE_BYTES : RANGE_ANSWER_MAX_BYTES, &result,
-                           &k->status);
+    k->error = store_range(r, &k->op, &arena, range_stream_possible(&k->op) ? RANGE_WHOLE_BYTES : 0, &result, &k->status);
     if (k->error < 0 || k->status != STATUS_OK)
         goto done;
     k->header.revision = store_read_revision(r);
@@ -150,8 +148,6 @@ static void send_range(struct kv_call *k)
     } else if (k->status == STATUS_TOO_LARGE && range_stream_possible(&k->op)) {
         if (range_stream_start(k->app, call, &k->op, RANGE_IN_PIECES, &k->stream) < 0)
             ask_no_memory(call);
-    } else if (k->status == STATUS_TOO_LARGE) {
-        grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "quorumfs: answer is too large, use a limit");
     } else if (k->status != STATUS_OK) {
         grpc_finish_status(call, k->status);
     } else if ((out = grpc_out_new(0, 1)) == NULL) {

@@ -24,7 +24,11 @@
 #define RANGE_WHOLE_BYTES (1024u * 1024)
 #define RANGE_PIECE_BYTES (256u * 1024)
 #define RANGE_QUEUE_BYTES (256u * 1024)
-/* ... but one that has to be sorted or filtered first is held as a whole: past this, ResourceExhausted. */
+/* ... also one in another order than the store's: sorted by rounds over the range, each of which keeps so much. Past so many
+ * rounds (3 million keys, or 256 MiB of values if they are what is compared): ResourceExhausted. */
+#define RANGE_SORT_BYTES (4u * 1024 * 1024)
+#define RANGE_SORT_ROUNDS_MAX 64
+/* What a Txn that only reads answers is held as a whole: past this, ResourceExhausted. */
 #define RANGE_ANSWER_MAX_BYTES (256u * 1024 * 1024)
 
 /* Requests under way at the node, in bytes: past it "too many requests". */

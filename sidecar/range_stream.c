@@ -2,6 +2,7 @@
 
 #include "proto/wire.h"
 #include "sidecar/grpc_text.h"
+#include "sidecar/range_sort.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -26,6 +27,15 @@ struct range_stream {
     uint64_t total, sent;   /* bytes of the message */
     int64_t measured_left;  /* what left is at the begin of the second pass */
     struct bytes first_key;
+    bool filtered; /* by revisions: what is left of the range shows when it is read */
+    /* another order than the store's: rounds (range_sort.h), of which each is first scanned, then sent */
+    struct range_sort *sort;
+    bool limited;       /* not all of the range is in the answer: measuring has to sort too */
+    bool cut_first;     /* etcd's: a target without an order is sorted after the limit was applied in key order */
+    bool in_round, scanned; /* scanned: it is being sent */
+    unsigned rounds;
+    size_t next;        /* of the round's entries */
+    int64_t seen, matches; /* in this round, in the first one */
     /* the job */
     uv_work_t work;
     bool working;
@@ -36,12 +46,20 @@ struct range_stream {
     uint16_t status;
 };
 
+static bool has_filters(const struct op_range *op)
+{
+    return op->min_mod_revision != 0 || op->max_mod_revision != 0 || op->min_create_revision != 0 ||
+           op->max_create_revision != 0;
+}
+
+static bool is_sorted(const struct op_range *op)
+{
+    return op->sort_target != SORT_BY_KEY || op->sort_order == SORT_DESCEND;
+}
+
 bool range_stream_possible(const struct op_range *op)
 {
-    return op->range_end.len != 0 && !op->count_only &&
-           (op->sort_order == SORT_NONE || op->sort_order == SORT_ASCEND) && op->sort_target == SORT_BY_KEY &&
-           op->min_mod_revision == 0 && op->max_mod_revision == 0 && op->min_create_revision == 0 &&
-           op->max_create_revision == 0;
+    return op->range_end.len != 0 && !op->count_only;
 }
 
 static void stream_free(struct range_stream *s)
@@ -51,6 +69,7 @@ static void stream_free(struct range_stream *s)
     bytes_fini(&s->first_key);
     bytes_fini(&s->scratch);
     bytes_fini(&s->piece);
+    range_sort_free(s->sort);
     free(s->end);
     free(s);
 }
@@ -92,17 +111,21 @@ static int on_kv(void *ctx, const struct kv *kv)
     bytes_u8(&s->key, 0);
     if (bytes_status(&s->scratch) < 0 || bytes_status(&s->key) < 0)
         return -ENOMEM;
+    if (s->left == 0) { /* filtered: only now is it known that there is one more */
+        s->more = true;
+        return 1;
+    }
     s->left--;
     s->count += s->chunks;
     if (s->measuring) {
         s->total += head_len(s->scratch.len) + s->scratch.len;
-        s->stopped = (s->left & 63) == 0 && now_ms() - s->started_ms > JOB_MS;
+        s->stopped = s->left > 0 && (s->left & 63) == 0 && now_ms() - s->started_ms > JOB_MS;
     } else {
         bytes_u8(&s->piece, KVS_FIELD << 3 | WIRE_BYTES);
         bytes_varint_slice(&s->piece, bytes_slice(&s->scratch));
         s->stopped = s->piece.len >= RANGE_PIECE_BYTES;
     }
-    return s->left == 0 || s->stopped;
+    return (s->left == 0 && !(s->measuring && s->filtered)) || s->stopped;
 }
 
 static void emit_tail(struct wire_out *o, const struct range_stream *s)
@@ -132,10 +155,11 @@ static int begin_measuring(struct range_stream *s, struct store_read *r)
     if (s->op.revision <= 0)
         s->op.revision = s->header.revision;
     s->count = result.count;
-    s->more = s->count > s->left;
+    s->more = !s->filtered && s->count > s->left;
+    s->limited = s->sort != NULL && !s->cut_first && s->op.limit > 0 && (s->filtered || s->more);
     bytes_init(&header);
     etcd_header_encode(&s->header, &header);
-    s->total = header.len + size_tail(s);
+    s->total = header.len; /* the tail follows when it is known */
     rc = bytes_status(&header);
     bytes_fini(&header);
     return rc;
@@ -218,6 +242,145 @@ static int read_some(struct range_stream *s, struct store_read *r)
     return bytes_status(&s->piece);
 }
 
+/* ---- another order: rounds ---- */
+
+static int on_sorted_kv(void *ctx, const struct kv *kv)
+{
+    struct range_stream *s = ctx;
+    uint64_t size = 0;
+    int rc;
+
+    if (s->cut_first && s->seen == s->measured_left)
+        return 1;
+    s->seen++;
+    if (s->measuring) {
+        bytes_reset(&s->scratch);
+        etcd_kv_encode(kv, &s->scratch);
+        size = s->scratch.len;
+    }
+    bytes_reset(&s->key);
+    bytes_append(&s->key, kv->key);
+    bytes_u8(&s->key, 0);
+    if (bytes_status(&s->scratch) < 0 || bytes_status(&s->key) < 0)
+        return -ENOMEM;
+    rc = range_sort_offer(s->sort, kv, size);
+    if (rc < 0)
+        return rc;
+    s->stopped = (s->seen & 63) == 0 && now_ms() - s->started_ms > JOB_MS;
+    return s->stopped;
+}
+
+static int begin_round(struct range_stream *s)
+{
+    if (!s->in_round)
+        range_sort_rewind(s->sort);
+    s->in_round = true;
+    s->scanned = false;
+    s->seen = 0;
+    s->next = 0;
+    s->rounds++;
+    range_sort_begin(s->sort, s->left);
+    bytes_reset(&s->key);
+    bytes_append(&s->key, bytes_slice(&s->first_key));
+    return bytes_status(&s->key);
+}
+
+/* All of it was measured: now it is known what the message holds. */
+static void measure_round(struct range_stream *s)
+{
+    size_t n = range_sort_count(s->sort);
+
+    for (size_t i = 0; i < n && s->left > 0; i++, s->left--)
+        s->total += head_len(range_sort_size(s->sort, i)) + range_sort_size(s->sort, i);
+    s->next = n;
+}
+
+/* What the round has kept goes into the piece, each key read once more. */
+static int send_round(struct range_stream *s, struct store_read *r)
+{
+    struct op_range op = {.revision = s->op.revision, .keys_only = s->op.keys_only};
+    struct arena arena;
+    int rc = 0;
+
+    arena_init(&arena);
+    for (; rc == 0 && s->next < range_sort_count(s->sort) && s->left > 0 && s->piece.len < RANGE_PIECE_BYTES; s->next++) {
+        struct range_result result;
+
+        arena_reset(&arena);
+        op.key = range_sort_key(s->sort, s->next);
+        rc = store_range(r, &op, &arena, 0, &result, &s->status);
+        if (rc < 0 || s->status != STATUS_OK)
+            break;
+        if (result.n_kvs != 1) {
+            rc = -EIO;
+            break;
+        }
+        bytes_reset(&s->scratch);
+        etcd_kv_encode(&result.kvs[0], &s->scratch);
+        bytes_u8(&s->piece, KVS_FIELD << 3 | WIRE_BYTES);
+        bytes_varint_slice(&s->piece, bytes_slice(&s->scratch));
+        rc = bytes_status(&s->scratch);
+        s->left--;
+    }
+    arena_fini(&arena);
+    return rc;
+}
+
+/* One slice of a round's scan, or, once that is over, what it has found. */
+static int sort_some(struct range_stream *s, struct store_read *r)
+{
+    int64_t emitted;
+    int rc = 0;
+
+    if (!s->in_round || (s->scanned && s->next == range_sort_count(s->sort)))
+        rc = begin_round(s);
+    if (rc == 0 && !s->scanned) {
+        bytes_reset(&s->from);
+        bytes_append(&s->from, bytes_slice(&s->key));
+        s->op.key = bytes_slice(&s->from);
+        s->op.limit = 0;
+        s->stopped = false;
+        rc = bytes_status(&s->from);
+        if (rc == 0) {
+            bool keys_only = s->op.keys_only;
+
+            /* values are read where they are measured or compared */
+            s->op.keys_only = keys_only || (!s->measuring && s->op.sort_target != SORT_BY_VALUE);
+            rc = store_range_each(r, &s->op, on_sorted_kv, s, &emitted, &s->status);
+            s->op.keys_only = keys_only;
+        }
+        if (rc < 0 || s->status != STATUS_OK || s->stopped)
+            return rc;
+        s->scanned = true;
+        range_sort_end(s->sort);
+        if (s->measuring && s->rounds == 1) {
+            s->matches = s->seen;
+            s->more = s->matches > s->measured_left;
+        }
+        if (s->measuring)
+            measure_round(s);
+        return 0;
+    }
+    return rc == 0 ? send_round(s, r) : rc;
+}
+
+/* -EFBIG: not in bounded time. */
+static int read_sorted(struct range_stream *s, struct store_read *r)
+{
+    int rc = sort_some(s, r);
+    bool over;
+
+    if (rc < 0 || s->status != STATUS_OK || !s->scanned)
+        return rc;
+    over = s->next == range_sort_count(s->sort) || s->left == 0;
+    s->at_end = over && (s->left == 0 || !range_sort_goes_on(s->sort));
+    if (over && !s->at_end && s->rounds >= RANGE_SORT_ROUNDS_MAX)
+        return -EFBIG;
+    if (s->at_end && !s->measuring)
+        append_tail(s, &s->piece);
+    return bytes_status(&s->piece);
+}
+
 static void stream_work(uv_work_t *work)
 {
     struct range_stream *s = work->data;
@@ -238,7 +401,7 @@ static void stream_work(uv_work_t *work)
             begin_sending(s);
     }
     if (s->rc == 0 && s->status == STATUS_OK)
-        s->rc = read_some(s, r);
+        s->rc = s->sort != NULL && (s->limited || !s->measuring) ? read_sorted(s, r) : read_some(s, r);
     store_read_end(r);
 }
 
@@ -250,6 +413,9 @@ static void start_second_pass(struct range_stream *s)
 {
     char text[96];
 
+    s->total += size_tail(s);
+    s->in_round = false;
+    s->rounds = 0;
     if (s->total > MESSAGE_MAX) {
         snprintf(text, sizeof text, "grpc: trying to send message larger than max (%llu vs. %d)",
                  (unsigned long long)s->total, MESSAGE_MAX);
@@ -328,6 +494,8 @@ static void stream_worked(uv_work_t *work, int status)
         stream_free(s);
     } else if (s->rc == -ENOMEM) {
         grpc_finish(s->call, GRPC_RESOURCE_EXHAUSTED, "out of memory");
+    } else if (s->rc == -EFBIG) {
+        grpc_finish(s->call, GRPC_RESOURCE_EXHAUSTED, "quorumfs: answer is too large to be sorted, use a limit");
     } else if (s->rc < 0) {
         log_error(&s->app->log, "range: %s", strerror(-s->rc));
         grpc_finish(s->call, GRPC_INTERNAL, "quorumfs: reading the store failed");
@@ -335,6 +503,8 @@ static void stream_worked(uv_work_t *work, int status)
         grpc_finish_status(s->call, s->status);
     } else if (s->chunks) {
         send_chunk(s);
+    } else if (!s->measuring && s->sort != NULL && !s->at_end && s->piece.len < RANGE_PIECE_BYTES) {
+        start_job(s); /* nothing to send yet */
     } else if (!s->measuring) {
         send_piece(s);
     } else if (s->at_end) {
@@ -369,11 +539,14 @@ int range_stream_start(struct app *app, struct grpc_call *call, const struct op_
     s->left = s->measured_left = op->count_only ? 0 : op->limit > 0 ? op->limit : INT64_MAX;
     s->chunks = form == RANGE_IN_CHUNKS;
     s->measuring = !s->chunks;
+    s->filtered = has_filters(op);
+    s->cut_first = op->sort_order == SORT_NONE && op->sort_target != SORT_BY_KEY && !s->filtered && op->limit > 0;
+    s->sort = is_sorted(op) ? range_sort_new(op, RANGE_SORT_BYTES) : NULL;
     s->header = node_line_header(app->line, 0);
     s->end = malloc(op->range_end.len + 1);
     bytes_append(&s->key, op->key);
     bytes_append(&s->first_key, op->key);
-    if (s->end == NULL || bytes_status(&s->key) < 0 || bytes_status(&s->first_key) < 0) {
+    if (s->end == NULL || (s->sort == NULL && is_sorted(op)) || bytes_status(&s->key) < 0 || bytes_status(&s->first_key) < 0) {
         stream_free(s);
         return -ENOMEM;
     }

@@ -8,7 +8,10 @@
  * Units:   bytes.
  *
  * A gRPC message begins with its length. So a first pass reads the range at a fixed revision and only adds up; the second
- * reads it again, as the client takes it, and must come to the same sum. Compaction that overtakes the revision ends it. */
+ * reads it again, as the client takes it, and must come to the same sum. Compaction that overtakes the revision ends it.
+ *
+ * Another order than the store's is made by selection (range_sort.h): RANGE_SORT_BYTES hold the keys of one round, and there are
+ * as many rounds as it takes, to RANGE_SORT_ROUNDS_MAX. A limit is one round as a rule. */
 #ifndef SIDECAR_RANGE_STREAM_H
 #define SIDECAR_RANGE_STREAM_H
 
@@ -16,7 +19,7 @@
 
 struct range_stream;
 
-/* Whether op's order is the store's own, so that it can be read in pieces. */
+/* Whether there may be many; in any order, and filtered. */
 bool range_stream_possible(const struct op_range *op);
 enum range_stream_form {
     RANGE_IN_PIECES, /* of one RangeResponse */

@@ -18,6 +18,7 @@ func Program(t *testing.T, one, three *cluster.Cluster) {
 	n := one.Nodes[0]
 	start := func(args ...string) (*exec.Cmd, *bytes.Buffer) {
 		var words bytes.Buffer
+		args = append(args, cluster.SecureFlags()...)
 		cmd := exec.Command(cluster.Program("quorumfs-grpc"), append([]string{"--socket", n.Socket()}, args...)...)
 		cmd.Stderr = &words
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
@@ -30,7 +31,7 @@ func Program(t *testing.T, one, three *cluster.Cluster) {
 	for _, x := range []struct{ args, word string }{
 		{"--listen-client-urls " + n.ClientURL, "Address already in use"},
 		{"--listen-client-urls http://127.0.0.1", "--listen-client-urls"},
-		{"--listen-client-urls https://127.0.0.1:1", "http"},
+		{"--listen-client-urls https://127.0.0.1:1 --cert-file= --key-file=/nowhere", "file"},
 		{"--nonsense 1", "--nonsense"},
 		{"--log-level loud", "--log-level"},
 		{"--watch-progress-notify-interval 1ms", "--watch-progress-notify-interval"},
@@ -42,9 +43,9 @@ func Program(t *testing.T, one, three *cluster.Cluster) {
 		}
 	}
 
-	url := fmt.Sprintf("http://127.0.0.1:%d", cluster.FreePort(t))
+	url := fmt.Sprintf(cluster.Scheme()+"://127.0.0.1:%d", cluster.FreePort(t))
 	cmd, words := start("--listen-client-urls", url, "--watch-progress-notify-interval", "100ms")
-	c, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: cluster.Bound, Logger: zap.NewNop()})
+	c, err := clientv3.New(clientv3.Config{Endpoints: []string{url}, DialTimeout: cluster.Bound, TLS: cluster.ClientTLS(), Logger: zap.NewNop()})
 	if err != nil {
 		t.Fatal(err)
 	}

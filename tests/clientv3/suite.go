@@ -39,6 +39,7 @@ func All(t *testing.T) {
 		{"LongList", LongList},
 		{"LongRange", LongRange},
 		{"RangeStream", RangeStream},
+		{"BigRange", BigRange},
 		{"Errors", Errors},
 		{"Unimplemented", Unimplemented},
 		{"Addresses", Addresses},
