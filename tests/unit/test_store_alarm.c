@@ -4,7 +4,7 @@
 #include <lmdb.h>
 #include <errno.h>
 
-#include "store/env.h"
+#include "tests/unit/store_first_version.h"
 
 static struct result alarm_command(struct fixture *f, int action, uint64_t member, int type)
 {
@@ -299,24 +299,6 @@ static void the_count_does_not_depend_on_removal(void **state)
 }
 
 /* ---- version 0.1 ---- */
-
-/* Takes away what it did not have. */
-static void make_first_version(struct fixture *f)
-{
-    MDB_dbi later[] = {f->store->leases, f->store->lease_keys, f->store->xattrs, f->store->locks, f->store->usage};
-    struct slice body;
-    uint8_t words[12 * 8];
-    MDB_txn *txn;
-
-    assert_int_equal(0, mdb_txn_begin(f->store->env, NULL, 0, &txn));
-    assert_int_equal(0, meta_row_get(txn, f->store->main, "state", &body));
-    memcpy(words, body.data, sizeof(words));
-    assert_int_equal(0, meta_row_put(txn, f->store->main, "state", slice_make(words, sizeof(words))));
-    for (size_t i = 0; i < sizeof(later) / sizeof(later[0]); i++)
-        assert_int_equal(0, mdb_drop(txn, later[i], 1));
-    assert_int_equal(0, mdb_txn_commit(txn));
-    store_close(f->store);
-}
 
 static int no_lease(void *ctx, const struct lease_info *lease)
 {

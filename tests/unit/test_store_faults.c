@@ -3,6 +3,7 @@
  *
  * wrap: mdb_get mdb_put mdb_del mdb_cursor_get mdb_cursor_put mdb_cursor_open mdb_txn_begin mdb_txn_commit mdb_dbi_open
  * wrap: mdb_env_open mdb_env_create mdb_env_set_mapsize mdb_env_sync mdb_reader_check mdb_cursor_del mdb_stat mdb_txn_renew */
+#include "tests/unit/store_first_version.h"
 #include "tests/unit/store_fixture.h"
 
 #include <errno.h>
@@ -394,6 +395,32 @@ static void failed_opens_leave_what_can_be_opened(void **state)
     fixture_end(&f);
 }
 
+/* Each failing call on the way from version 0.1: the next start finds it as it was, or done. */
+static void failed_upgrades_are_tried_again(void **state)
+{
+    struct store_options options = {.flags = STORE_WRITER | STORE_NOSYNC, .cluster_id = 7, .map_bytes = 1u << 30};
+    struct fixture f;
+    uint32_t crc;
+    long n = 0;
+    int rc;
+
+    prepare(&f);
+    assert_int_equal(STATUS_OK, fixture_apply(&f, (struct command){.kind = COMMAND_LEASE_REVOKE, .lease.id = 7}).status);
+    make_first_version(&f);
+    do {
+        fault_error = EIO;
+        calls_left = ++n;
+        rc = store_open(f.store_dir, &options, &f.store);
+        assert_true(calls_left > 0 ? rc == 0 : rc < 0);
+    } while (calls_left == 0);
+    calls_left = 0;
+    assert_true(n > 20);
+    assert_int_equal(0, read_all(&f, &crc));
+    assert_int_equal(STATUS_OK,
+                     fixture_apply(&f, (struct command){.kind = COMMAND_LEASE_GRANT, .lease = {.id = 7, .ttl_s = 10}}).status);
+    fixture_end(&f);
+}
+
 static void failed_commit_stops_the_store(void **state)
 {
     struct fixture f;
@@ -478,6 +505,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_leaves_no_trace),
         cmocka_unit_test(failed_reads_say_so),
         cmocka_unit_test(failed_opens_leave_what_can_be_opened),
+        cmocka_unit_test(failed_upgrades_are_tried_again),
         cmocka_unit_test(failed_commit_stops_the_store),
         cmocka_unit_test(another_process_reads_whole_revisions),
     };
