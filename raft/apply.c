@@ -431,7 +431,8 @@ bool apply_pump(struct node *n)
     bool in_line;
     int rc;
 
-    if (n->apply_out || n->apply_held || n->failed || node_now(n) < n->disk_full_ms || applicable(n) <= n->applied_index)
+    if (n->apply_out || n->apply_held || n->snapshots.replacing || n->failed || node_now(n) < n->disk_full_ms ||
+        applicable(n) <= n->applied_index)
         return false;
     rc = fill(n, job, n->applied_index + 1, applicable(n));
     if (rc < 0) {

@@ -283,7 +283,7 @@ void checkpoints_pump(struct node *n)
     struct checkpoints *c = n->checkpoints;
     bool defragment;
 
-    if (c->out)
+    if (c->out || snapshots_busy(n))
         return;
     if (c->phase != CP_IDLE) {
         swap_step(n); /* it waits for applies to come to rest */

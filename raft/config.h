@@ -60,6 +60,9 @@ struct config {
     bool existing;          /* --initial-cluster-state existing */
     uint64_t heartbeat_ms, election_ms;
     uint64_t snapshot_count, snapshot_bytes, catchup_entries;
+    uint64_t snapshot_rate_bytes; /* a second, to each member that is sent a checkpoint; 0: no limit */
+    uint64_t max_learners;
+    bool lax_reconfig, force_new_cluster;
     enum log_level log_level;
     const char *log_level_text;
     struct config_mount mounts[CONFIG_MOUNTS_MAX];

@@ -28,6 +28,10 @@ static const struct {
     [FLAG_SNAPSHOT_COUNT] = {"snapshot-count", "0", false},
     [FLAG_SNAPSHOT_BYTES] = {"snapshot-bytes", "67108864", false},
     [FLAG_CATCHUP] = {"snapshot-catchup-entries", "5000", false},
+    [FLAG_SNAPSHOT_RATE] = {"snapshot-rate-bytes", "67108864", false},
+    [FLAG_MAX_LEARNERS] = {"max-learners", "1", false},
+    [FLAG_STRICT] = {"strict-reconfig-check", "true", true},
+    [FLAG_FORCE_NEW] = {"force-new-cluster", NULL, true},
     [FLAG_LOG_LEVEL] = {"log-level", "info", false},
     [FLAG_PEER_CERT] = {"peer-cert-file", NULL, false},
     [FLAG_PEER_KEY] = {"peer-key-file", NULL, false},
@@ -76,6 +80,10 @@ static const char usage[] =
     "                                       as much as it is large (67108864)\n"
     "  --snapshot-count N                   and after so many entries; 0: by size alone (0)\n"
     "  --snapshot-catchup-entries N         entries that the log keeps before a checkpoint (5000)\n"
+    "  --snapshot-rate-bytes N              bytes a second at which a member is sent a checkpoint; 0: no limit (67108864)\n"
+    "  --max-learners N                     learners at a time (1)\n"
+    "  --strict-reconfig-check=false        take changes of members that may cost the quorum\n"
+    "  --force-new-cluster                  when the others are lost for good: this member alone is the cluster\n"
     "  --log-level LEVEL                    debug, info, warn or error (info)\n"
     "\n"
     "  --cert-file, --key-file PATH         certificate and key for clients, in PEM form: https client URLs\n"

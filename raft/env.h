@@ -21,6 +21,13 @@ struct clock {
     void (*set_timer)(void *ctx, uint64_t at_ms);
 };
 
+/* A checkpoint file of another member: its first bytes may be at path already. */
+struct fetch {
+    uint64_t from, index, bytes;
+    uint32_t crc; /* of its image: tells two files of one index apart */
+    const char *path;
+};
+
 struct network {
     void *ctx;
     /* Sends one frame (type and payload; framing and CRC are the transport's) to a member, in order with
@@ -32,6 +39,10 @@ struct network {
     void (*push_out)(void *ctx);
     /* That member was removed: whatever it has dialled here is closed. May be NULL. */
     void (*forget)(void *ctx, uint64_t id);
+    /* Fetches a file, goes on after a break for as long as it takes, and then calls node_fetched(): 0, or -ENOENT when it is not
+     * there. One at a time; fetch_end() ends it, also after that. May be NULL. */
+    void (*fetch)(void *ctx, const struct fetch *f);
+    void (*fetch_end)(void *ctx);
 };
 
 /* Queues, each strictly in order, each of one thread: log flushes; applies to the store; checkpoints. */

@@ -312,6 +312,8 @@ void node_advance(struct node *n)
             more |= members_pump(n);
     }
     if (!n->failed)
+        snapshots_pump(n);
+    if (!n->failed)
         checkpoints_pump(n);
     step_aside(n);
     commit_pump(n);
@@ -348,7 +350,7 @@ static int receive_core(struct node *n, uint64_t from, uint8_t type, struct slic
 
     if (rc < 0)
         return rc;
-    if (m.type == PEER_APPEND && !node_may_write(n))
+    if (m.type == PEER_APPEND && (!node_may_write(n) || n->snapshots.replacing))
         m.append.n_entries = 0; /* a heartbeat all the same: the leader sends them again */
     rc = core_receive(n->core, node_now(n), &m);
     if (rc == -EBADMSG && core_error(n->core)[0] == '\0')
@@ -372,6 +374,12 @@ int node_receive(struct node *n, uint64_t from, uint8_t type, struct slice paylo
         break;
     case PEER_FORWARD_REJECT:
         rc = proposals_receive_reject(n, from, payload);
+        break;
+    case PEER_SNAPSHOT_OFFER:
+        rc = snapshots_receive_offer(n, from, payload);
+        break;
+    case PEER_SNAPSHOT_REPLY:
+        rc = snapshots_receive_reply(n, from, payload);
         break;
     case PEER_MEMBER_CHANGE:
         rc = members_receive_change(n, from, payload);
@@ -491,5 +499,5 @@ struct store *node_store(struct node *n)
 
 bool node_is_idle(const struct node *n)
 {
-    return !n->flush_out && !n->tend_out && !n->apply_out && !checkpoints_busy(n);
+    return !n->flush_out && !n->tend_out && !n->apply_out && !checkpoints_busy(n) && !n->snapshots.out;
 }

@@ -65,6 +65,9 @@ struct node_callbacks {
     void (*on_fatal)(void *ctx, int error, const char *text);
     /* This member is not one any more, for good: it should stop. It stays a silent follower until then. May be NULL. */
     void (*on_removed)(void *ctx, const char *text);
+    /* A checkpoint of the leader took this member's state's place: close the node and open it again. Nothing else happens until
+     * then. May be NULL. */
+    void (*on_replaced)(void *ctx);
 };
 
 /* Opens log and store, bootstraps a new data directory, recovers an old one. text explains a failure. */
@@ -88,6 +91,8 @@ enum node_admission node_admits(struct node *n, uint64_t peer, uint64_t instance
 bool node_lookup(struct node *n, const char *peer_urls, uint64_t *ret_id, bool *ret_ran);
 /* The other side of it: that peer does not admit this member. */
 void node_peer_refused(struct node *n, uint64_t peer, enum node_admission why, const char *text);
+/* What network.fetch() has come to. */
+void node_fetched(struct node *n, int error);
 void node_peer_connected(struct node *n, uint64_t peer);
 /* The connection to peer broke. A leader's death is noticed here before its silence is. */
 void node_peer_disconnected(struct node *n, uint64_t peer);

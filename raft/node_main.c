@@ -24,6 +24,7 @@
 #include "raft/socket_server.h"
 #include "raft/stream.h"
 #include "raft/transport.h"
+#include "store/checkpoint.h"
 #include "tls/tls.h"
 
 #define DRAIN_MS 3000 /* for requests under way at SIGTERM; then they end with STOPPED */
@@ -277,6 +278,33 @@ static void on_lookup(void *ctx, struct slice urls, struct peer_answer *ret_answ
     }
 }
 
+static int on_open_checkpoint(void *ctx, uint64_t index, uint32_t crc)
+{
+    struct program *p = ctx;
+    struct checkpoint_info infos[8];
+    size_t n = 0, bad = 0;
+    char dir[256];
+
+    snprintf(dir, sizeof(dir), "%s/store", p->config->data_dir);
+    if (checkpoint_list(dir, infos, sizeof(infos) / sizeof(infos[0]), &n, &bad) < 0)
+        return -ENOENT;
+    for (size_t i = 0; i < n; i++)
+        if (infos[i].applied_index == index && infos[i].crc == crc) {
+            int fd = open(infos[i].path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+
+            return fd >= 0 ? fd : -ENOENT;
+        }
+    return -ENOENT;
+}
+
+static void on_fetched(void *ctx, int error)
+{
+    struct program *p = ctx;
+
+    if (p->node != NULL && p->phase < PHASE_QUIET)
+        node_fetched(p->node, error);
+}
+
 static void on_answered(void *ctx, const struct peer_answer *answer)
 {
     join_answered(&((struct program *)ctx)->join, answer);
@@ -349,6 +377,15 @@ static void on_removed(void *ctx, const char *text)
     p->exit_status = CHILD_EXIT_REMOVED;
     if (p->phase == PHASE_RUNNING)
         drain(p); /* what it was asked is answered, that it be removed among it */
+}
+
+/* The new state is on disk under its name: what recovers after a crash opens it, so nothing else has to know how. */
+static void on_replaced(void *ctx)
+{
+    struct program *p = ctx;
+
+    p->exit_status = CHILD_EXIT_AGAIN;
+    uv_stop(&p->loop);
 }
 
 static void on_handover_bound(uv_timer_t *t)
@@ -451,6 +488,9 @@ static int open_transport(struct program *p)
         .receive = on_receive,
         .admit = on_admit,
         .lookup = on_lookup,
+        .open_checkpoint = on_open_checkpoint,
+        .fetched = on_fetched,
+        .bulk_bytes_per_s = p->config->snapshot_rate_bytes,
         .answered = on_answered,
         .refused = on_refused,
         .connected = on_connected,
@@ -493,6 +533,8 @@ static int open_node(struct program *p, const char *store_dir)
         .members = members,
         .n_members = p->identity.joined ? 0 : c->n_members,
         .joined = p->identity.joined,
+        .max_learners = (size_t)c->max_learners,
+        .lax_reconfig = c->lax_reconfig,
         .heartbeat_ms = c->heartbeat_ms,
         .election_ms = c->election_ms,
         .compaction = c->compaction,
@@ -504,7 +546,7 @@ static int open_node(struct program *p, const char *store_dir)
         .store_flags = STORE_UNSYNCED, /* checkpoints and the log make a store again that a crash spoilt */
         .logger = &p->logger,
     };
-    struct node_callbacks callbacks = {p, on_revision, on_leader, on_fatal, on_removed};
+    struct node_callbacks callbacks = {p, on_revision, on_leader, on_fatal, on_removed, on_replaced};
     char text[LOG_LINE_BYTES] = "";
     struct network network;
     struct workers workers;

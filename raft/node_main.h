@@ -12,6 +12,7 @@
 #define CHILD_EXIT_BROKEN 1
 #define CHILD_EXIT_FATAL 2 /* a restart mends nothing */
 #define CHILD_EXIT_MOUNT_POINT 3
+#define CHILD_EXIT_AGAIN 5   /* a node only: start it at once, its state was replaced by a checkpoint */
 #define CHILD_EXIT_REMOVED 4 /* this member is not one any more; the supervisor's own status too */
 
 /* Runs until SIGTERM or SIGINT; returns the exit status. */

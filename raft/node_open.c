@@ -253,6 +253,8 @@ int node_open(const struct node_config *config, const struct disk *disk, const s
     if (rc == 0)
         rc = copy_config(n, config);
     if (rc == 0)
+        rc = snapshots_init(n);
+    if (rc == 0)
         rc = open_log(n, config, ret_text, text_size);
     if (rc == 0)
         rc = open_store(n, config, ret_text, text_size);
@@ -333,6 +335,7 @@ void node_close(struct node *n)
     members_fini(n, STATUS_STOPPED);
     checkpoints_fini(n);
     members_forget(n);
+    snapshots_fini(n);
     apply_fini(n);
     core_free(n->core);
     if (n->log != NULL)

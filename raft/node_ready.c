@@ -122,8 +122,7 @@ int node_ready(void *ctx, const struct core_ready *ready)
         rc = send_messages(n, ready);
     if (rc == 0 && ready->leaving)
         commit_tell_all(n, ready->commit);
-    if (ready->snapshot_peer != 0 && n->config.logger != NULL)
-        log_warn(n->config.logger, "member %016llx needs log entries that are gone, and snapshots are not sent yet",
-                 (unsigned long long)ready->snapshot_peer);
+    if (ready->snapshot_peer != 0)
+        snapshots_wanted(n, ready->snapshot_peer);
     return rc;
 }

@@ -17,6 +17,7 @@
 #include "raft/lease_message.h"
 #include "raft/lease_table.h"
 #include "raft/node.h"
+#include "store/checkpoint.h"
 
 /* ---- limits (docs/limits.md); at each of them: TOO_MANY_REQUESTS, unless said otherwise ---- */
 #define NODE_MAX_PROPOSALS 32768                         /* unanswered, of this node's own clients */
@@ -179,6 +180,29 @@ struct members {
     size_t n_applied;
 };
 
+struct snapshot_offer {
+    uint64_t peer, index, offered_ms, heard_ms;
+    bool wanted;
+};
+
+struct snapshots {
+    struct snapshot_offer offers[NODE_MAX_MEMBERS]; /* on the leader */
+    struct node_maintain request;
+    bool requested;
+    uint64_t request_ms;
+    /* on a follower */
+    int state;
+    uint64_t from;
+    struct peer_snapshot_offer offer;
+    bool fetched;
+    bool replacing; /* no entries and no applies any more */
+    char *path;
+    struct work work;
+    bool out;
+    int rc; /* of the work */
+    struct checkpoint_info info;
+};
+
 struct apply_job;
 struct checkpoints;
 
@@ -250,6 +274,7 @@ struct node {
     struct reads reads;
     struct leases leases;
     struct members members;
+    struct snapshots snapshots;
     struct {
         struct compactor compactor;
         uint64_t look_ms, quota_term;
@@ -399,6 +424,15 @@ bool members_may_change(const struct node *n);
 size_t members_view(const struct node *n, struct member_state *ret_states);
 int members_receive_change(struct node *n, uint64_t from, struct slice payload);
 int members_receive_result(struct node *n, uint64_t from, struct slice payload);
+
+/* snapshot.c */
+int snapshots_init(struct node *n);
+void snapshots_fini(struct node *n);
+void snapshots_wanted(struct node *n, uint64_t peer); /* it needs entries that are gone */
+void snapshots_pump(struct node *n);
+bool snapshots_busy(const struct node *n); /* no checkpoint may begin now */
+int snapshots_receive_offer(struct node *n, uint64_t from, struct slice payload);
+int snapshots_receive_reply(struct node *n, uint64_t from, struct slice payload);
 
 /* member_known.c */
 int members_load(struct node *n); /* from the store: at first, and whenever an entry changed it */

@@ -183,3 +183,26 @@ int peer_answer_decode(struct slice in, struct peer_answer *ret_m)
         *ret_m = m;
     return rc;
 }
+
+void peer_fetch_encode(const struct peer_fetch *m, struct bytes *out)
+{
+    bytes_u32_slice(out, m->hello);
+    bytes_u64(out, m->index);
+    bytes_u64(out, m->offset);
+    bytes_u32(out, m->crc);
+}
+
+int peer_fetch_decode(struct slice in, struct peer_fetch *ret_m)
+{
+    struct reader r = reader_make(in);
+    struct peer_fetch m;
+
+    m.hello = reader_u32_slice(&r);
+    m.index = reader_u64(&r);
+    m.offset = reader_u64(&r);
+    m.crc = reader_u32(&r);
+    if (reader_status(&r) < 0)
+        return -EBADMSG;
+    *ret_m = m;
+    return 0;
+}

@@ -24,6 +24,9 @@ enum peer_frame_type {
     PEER_FRAME_PONG = 4,        /* its answer */
     PEER_FRAME_ASK = 5,         /* instead of a hello: who am I? by one that joins */
     PEER_FRAME_ANSWER = 6,      /* its answer; the connection ends */
+    PEER_FRAME_FETCH = 7,       /* instead of a hello: a checkpoint file, from some offset on */
+    PEER_FRAME_CHUNK = 8,       /* its answer: pieces of the file, in order */
+    PEER_FRAME_FETCH_END = 9,   /* or: it is not there any more; the connection ends */
     PEER_FRAME_NODE_FIRST = 16,
 };
 
@@ -78,6 +81,14 @@ struct peer_answer {
     struct slice text; /* of a refusal */
 };
 
+struct peer_fetch {
+    struct slice hello; /* as in HELLO */
+    uint64_t index, offset;
+    uint32_t crc;
+};
+
+void peer_fetch_encode(const struct peer_fetch *m, struct bytes *out);
+int peer_fetch_decode(struct slice in, struct peer_fetch *ret_m);
 void peer_ask_encode(const struct peer_ask *m, struct bytes *out);
 int peer_ask_decode(struct slice in, struct peer_ask *ret_m);
 void peer_answer_encode(const struct peer_answer *m, struct bytes *out);

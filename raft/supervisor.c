@@ -387,6 +387,12 @@ static void on_end(struct supervisor *s, struct child *c, int status)
         c->finished = true;
         return;
     }
+    if (c->kind == CHILD_NODE && WIFEXITED(status) && WEXITSTATUS(status) == CHILD_EXIT_AGAIN) {
+        log_info(&s->logger, "%s goes on with the state that it was sent", c->title);
+        c->backoff_ms = BACKOFF_MIN_MS;
+        schedule_restart(s, c);
+        return;
+    }
     if (healthy)
         c->backoff_ms = BACKOFF_MIN_MS;
     log_warn(&s->logger, "%s %s; it is started again in %llu ms", c->title, how, (unsigned long long)c->backoff_ms);

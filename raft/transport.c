@@ -183,7 +183,7 @@ static void forget(void *ctx, uint64_t id)
 
 void transport_table(struct transport *t, struct network *ret_network)
 {
-    *ret_network = (struct network){t, send_frame, set_peers, push_out, forget};
+    *ret_network = (struct network){t, send_frame, set_peers, push_out, forget, transport_fetch, transport_fetch_end};
 }
 
 struct transport_counters transport_counters(const struct transport *t)
@@ -209,6 +209,7 @@ static void on_closed(uv_handle_t *h)
 
 void transport_close(struct transport *t, void (*closed)(void *ctx), void *ctx)
 {
+    transport_fetch_end(t);
     t->closing = true;
     t->closed = closed;
     t->closed_ctx = ctx;

@@ -25,6 +25,9 @@
 
 #define TRANSPORT_QUEUE_MAX_BYTES (64 * 1024 * 1024) /* unsent, for each peer; past it frames are dropped */
 #define TRANSPORT_ACCEPTED_MAX 256                   /* connections; past it a new one is closed at once */
+#define TRANSPORT_CHUNK_BYTES (128 * 1024)           /* of a file, in one frame */
+#define TRANSPORT_BULK_MAX 8                         /* files being sent at a time; more are asked to come again */
+#define TRANSPORT_BULK_SILENCE_MS 10000              /* of a file that comes, until it is asked for anew */
 #define TRANSPORT_GUESTS_MAX 64                      /* peers that dial us and are no members yet; past it they get no answers */
 #define TRANSPORT_HELLO_WAIT_MS 5000                 /* for the first frame of an accepted connection */
 
@@ -50,6 +53,10 @@ struct transport_options {
     uint32_t (*admit)(void *ctx, uint64_t from, uint64_t instance, char *ret_text, size_t text_size);
     /* Fills in the answer to one that asks which member has these URLs; NULL: nobody is answered. */
     void (*lookup)(void *ctx, struct slice urls, struct peer_answer *ret_answer);
+    /* Opens the checkpoint file of that index and checksum, to be sent; a descriptor, or -ENOENT. NULL: there are none. */
+    int (*open_checkpoint)(void *ctx, uint64_t index, uint32_t crc);
+    void (*fetched)(void *ctx, int error); /* network.fetch() has come to an end */
+    uint64_t bulk_bytes_per_s;             /* of each file that is sent; 0: no limit */
     void (*answered)(void *ctx, const struct peer_answer *answer); /* to transport_ask(), as often as somebody answers */
     void (*refused)(void *ctx, uint64_t peer, uint32_t code, const char *text); /* by that peer; may be NULL */
     void (*connected)(void *ctx, uint64_t peer);
@@ -57,6 +64,7 @@ struct transport_options {
 };
 
 struct transport_counters {
+    uint64_t bulk_bytes_sent, bulk_bytes_received, bulk_breaks;
     uint64_t frames_sent, frames_dropped, frames_received, bytes_sent, bytes_received, refused, tls_failed;
 };
 

@@ -32,7 +32,9 @@ void accept_tick(struct peer_conn *c, uint64_t now_ms)
     }
     if (now_ms < due_ms)
         transport_arm(c->t, due_ms);
-    else
+    if (c->bulk != NULL && now_ms < due_ms)
+        bulk_pump(c);
+    else if (now_ms >= due_ms)
         conn_broke(c, c->greeted ? "it is silent" : "no hello");
 }
 
@@ -89,7 +91,7 @@ static bool cert_fits(const struct peer_conn *c, const struct peer_hello *m)
     return false;
 }
 
-static uint32_t judge(const struct peer_conn *c, const struct peer_hello *m, char *text, size_t size)
+uint32_t accept_judge(struct peer_conn *c, const struct peer_hello *m, char *text, size_t size)
 {
     const struct transport *t = c->t;
 
@@ -138,7 +140,7 @@ static void close_older(struct peer_conn *c)
     LIST_FOREACH_SAFE(it, &c->t->conns) {
         struct peer_conn *other = LIST_ITEM(it, struct peer_conn, link);
 
-        if (other != c && other->dial == NULL && other->greeted && other->peer == c->peer)
+        if (other != c && other->dial == NULL && other->bulk == NULL && other->greeted && other->peer == c->peer)
             conn_close(other);
     }
 }
@@ -170,7 +172,7 @@ static int take_hello(struct peer_conn *c, struct slice payload)
 
     if (peer_hello_decode(payload, &hello) < 0)
         return -EBADMSG;
-    reply.code = judge(c, &hello, text, sizeof(text));
+    reply.code = accept_judge(c, &hello, text, sizeof(text));
     reply.version = hello.version < PEER_PROTOCOL ? hello.version : PEER_PROTOCOL;
     if (reply.code == PEER_HELLO_WRONG_VERSION)
         reply.version = PEER_PROTOCOL;
@@ -198,7 +200,10 @@ int accept_take_frame(struct peer_conn *c, uint8_t type, struct slice payload)
 
     if (!c->greeted)
         return type == PEER_FRAME_HELLO ? take_hello(c, payload) :
-               type == PEER_FRAME_ASK   ? side_take_ask(c, payload) : -EBADMSG;
+               type == PEER_FRAME_ASK   ? side_take_ask(c, payload) :
+               type == PEER_FRAME_FETCH ? bulk_take_fetch(c, payload) : -EBADMSG;
+    if (c->bulk != NULL)
+        return -EBADMSG; /* it has nothing more to say */
     if (type >= PEER_FRAME_NODE_FIRST) {
         t->counters.frames_received++;
         return t->o.receive(t->o.ctx, c->peer, type, payload);

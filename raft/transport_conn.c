@@ -54,6 +54,17 @@ static void on_broken(void *ctx, int error)
     conn_broke(c, why);
 }
 
+/* What was with the kernel is gone. */
+static void on_written(void *ctx)
+{
+    struct peer_conn *c = ctx;
+
+    if (c->bulk == NULL || c->stream.closing)
+        return;
+    c->heard_ms = transport_now_ms(c->t);
+    bulk_pump(c);
+}
+
 static void on_closed(void *ctx)
 {
     struct peer_conn *c = ctx;
@@ -65,7 +76,7 @@ static void on_closed(void *ctx)
 
 int conn_new(struct transport *t, struct peer_conn **ret_conn)
 {
-    static const struct stream_calls calls = {take_frames, on_broken, NULL, on_closed};
+    static const struct stream_calls calls = {take_frames, on_broken, on_written, on_closed};
     struct peer_conn *c = calloc(1, sizeof(*c));
     int rc;
 
@@ -107,6 +118,7 @@ void conn_close(struct peer_conn *c)
         return;
     if (c->dial == NULL)
         c->t->n_accepted--;
+    bulk_free(c);
     list_remove(&c->link);
     stream_close(&c->stream);
 }

@@ -27,7 +27,7 @@ static uint64_t patience_ms(const struct transport *t)
     return ms < 250 ? 250 : ms > 5000 ? 5000 : ms;
 }
 
-static void set_state(struct dial *d, enum dial_state state, uint64_t due_ms)
+void dial_set_state(struct dial *d, enum dial_state state, uint64_t due_ms)
 {
     d->state = state;
     d->due_ms = due_ms;
@@ -55,7 +55,7 @@ static void back_off(struct dial *d)
 
     forget_addresses(d);
     d->next_url = (d->next_url + 1) % d->n_urls;
-    set_state(d, DIAL_WAITING, now + d->backoff_ms);
+    dial_set_state(d, DIAL_WAITING, now + d->backoff_ms);
     d->backoff_ms *= 2;
     if (d->backoff_ms > backoff_max_ms(d->t))
         d->backoff_ms = backoff_max_ms(d->t);
@@ -76,7 +76,10 @@ void dial_drop(struct dial *d, const char *why)
         d->complained = true;
         log_info(t->o.logger, "connection to peer %016llx at %s lost: %s", (unsigned long long)id, d->text, why);
         back_off(d);
-        t->o.disconnected(t->o.ctx, id); /* last: it may take d away */
+        if (d->use == DIAL_FOR_PEER)
+            t->o.disconnected(t->o.ctx, id); /* last: it may take d away */
+        else
+            t->counters.bulk_breaks++;
         return;
     }
     complain(d, why);
@@ -94,17 +97,23 @@ void dial_tls_failed(struct dial *d)
     d->tls_failed = true;
 }
 
-static int send_hello(struct dial *d)
+int dial_hello(struct dial *d, uint64_t to, struct bytes *out)
 {
     struct transport *t = d->t;
-    struct peer_hello hello = {PEER_PROTOCOL, PEER_PROTOCOL_MIN, t->o.cluster_id, t->o.id, d->id,
+    struct peer_hello hello = {PEER_PROTOCOL, PEER_PROTOCOL_MIN, t->o.cluster_id, t->o.id, to,
                                slice_from_str(t->urls), t->o.instance};
+
+    peer_hello_encode(&hello, out);
+    return bytes_status(out);
+}
+
+static int send_hello(struct dial *d)
+{
     struct bytes b;
     bool ok;
 
     bytes_init(&b);
-    peer_hello_encode(&hello, &b);
-    ok = bytes_status(&b) == 0 && conn_queue(d->conn, PEER_FRAME_HELLO, bytes_slice(&b));
+    ok = dial_hello(d, d->id, &b) == 0 && conn_queue(d->conn, PEER_FRAME_HELLO, bytes_slice(&b));
     bytes_fini(&b);
     return ok ? 0 : -ENOMEM;
 }
@@ -120,12 +129,12 @@ static void on_connect(uv_connect_t *req, int status)
     if (status == 0)
         status = conn_start(c);
     if (status == 0)
-        status = d->use == DIAL_FOR_PEER ? send_hello(d) : side_greet(d);
+        status = d->use == DIAL_FOR_PEER ? send_hello(d) : d->use == DIAL_FOR_ASKING ? side_greet(d) : fetch_greet(d);
     if (status < 0) {
         dial_drop(d, uv_strerror(status));
         return;
     }
-    set_state(d, DIAL_GREETING, transport_now_ms(d->t) + patience_ms(d->t));
+    dial_set_state(d, DIAL_GREETING, transport_now_ms(d->t) + patience_ms(d->t));
 }
 
 static int start_connect(struct dial *d, const struct addrinfo *ai)
@@ -159,7 +168,7 @@ static void connect_next(struct dial *d)
     int rc;
 
     d->next = ai->ai_next;
-    set_state(d, DIAL_CONNECTING, transport_now_ms(d->t) + patience_ms(d->t));
+    dial_set_state(d, DIAL_CONNECTING, transport_now_ms(d->t) + patience_ms(d->t));
     rc = start_connect(d, ai);
     if (rc < 0)
         dial_drop(d, strerror(-rc));
@@ -199,7 +208,7 @@ static void resolve(struct dial *d)
         dial_drop(d, "its URL is https, and this node has no flags of TLS for peers");
         return;
     }
-    set_state(d, DIAL_RESOLVING, UINT64_MAX); /* ends by itself: the resolver has bounds of its own */
+    dial_set_state(d, DIAL_RESOLVING, UINT64_MAX); /* ends by itself: the resolver has bounds of its own */
     if (r != NULL) {
         *r = (struct resolve){.t = d->t, .dial = d};
         r->req.data = r;
@@ -246,7 +255,7 @@ static int take_reply(struct dial *d, struct slice payload)
     if (d->complained)
         log_info(t->o.logger, "connected to peer %016llx at %s", (unsigned long long)d->id, d->text);
     d->complained = d->refused = d->tls_failed = false;
-    set_state(d, DIAL_UP, transport_now_ms(t) + transport_ping_ms(t));
+    dial_set_state(d, DIAL_UP, transport_now_ms(t) + transport_ping_ms(t));
     t->o.connected(t->o.ctx, d->id); /* last: it may take d away */
     return 0;
 }
@@ -254,7 +263,7 @@ static int take_reply(struct dial *d, struct slice payload)
 int dial_take_frame(struct dial *d, uint8_t type, struct slice payload)
 {
     if (d->use != DIAL_FOR_PEER)
-        return side_take_frame(d, type, payload);
+        return d->use == DIAL_FOR_ASKING ? side_take_frame(d, type, payload) : fetch_take_frame(d, type, payload);
     if (d->state == DIAL_GREETING && type == PEER_FRAME_HELLO_REPLY)
         return take_reply(d, payload);
     return d->state == DIAL_UP && type == PEER_FRAME_PONG && payload.len == 0 ? 0 : -EBADMSG;
@@ -271,7 +280,7 @@ static void ping(struct dial *d, uint64_t now_ms)
         return;
     }
     conn_queue(d->conn, PEER_FRAME_PING, slice_make(NULL, 0));
-    set_state(d, DIAL_UP, now_ms + transport_ping_ms(d->t));
+    dial_set_state(d, DIAL_UP, now_ms + transport_ping_ms(d->t));
 }
 
 /* Whether that peer has a connection to us. */
@@ -315,7 +324,10 @@ void dial_tick(struct dial *d, uint64_t now_ms)
         dial_drop(d, "it does not answer the hello");
         break;
     case DIAL_UP:
-        ping(d, now_ms);
+        if (d->use == DIAL_FOR_FETCHING)
+            dial_drop(d, "the file does not go on");
+        else
+            ping(d, now_ms);
         break;
     }
 }
@@ -356,7 +368,7 @@ int dial_new(struct transport *t, enum dial_use use, uint64_t id, const char *ur
     d->id = id;
     d->backoff_ms = BACKOFF_MIN_MS;
     list_push_back(&t->dials, &d->link);
-    set_state(d, DIAL_WAITING, transport_now_ms(t));
+    dial_set_state(d, DIAL_WAITING, transport_now_ms(t));
     return 0;
 }
 

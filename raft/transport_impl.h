@@ -19,13 +19,14 @@ struct peer_conn {
     struct stream stream;
     struct transport *t;
     struct dial *dial; /* of a dialled one */
+    struct bulk *bulk; /* a file is sent on it, and nothing else */
     bool greeted;      /* hello passed */
     uint64_t peer;     /* after the hello */
     uint64_t made_ms, heard_ms;
     struct list link; /* transport.conns */
 };
 
-enum dial_use { DIAL_FOR_PEER, DIAL_FOR_ASKING };
+enum dial_use { DIAL_FOR_PEER, DIAL_FOR_ASKING, DIAL_FOR_FETCHING };
 enum dial_state { DIAL_WAITING, DIAL_RESOLVING, DIAL_CONNECTING, DIAL_GREETING, DIAL_UP };
 
 /* A peer that we send to; or somebody of whom we want one thing, over a connection of its own. */
@@ -78,6 +79,13 @@ struct transport {
     } refused[16]; /* told to the operator already */
     size_t n_refused;
     struct tls_complaints complaints; /* of accepted connections whose TLS failed */
+    size_t n_bulk;
+    struct {
+        struct dial *dial; /* NULL: none */
+        uint64_t from, index, bytes, offset;
+        uint32_t crc;
+        int fd;
+    } fetch;
     struct transport_counters counters;
     int pending; /* handles and resolver requests that are open */
     bool closing;
@@ -106,16 +114,28 @@ void conn_broke(struct peer_conn *c, const char *why);
 void accept_connection(uv_stream_t *listener, int status);
 void accept_tls_failed(struct peer_conn *c, const char *why);
 int accept_take_frame(struct peer_conn *c, uint8_t type, struct slice payload);
+uint32_t accept_judge(struct peer_conn *c, const struct peer_hello *m, char *ret_text, size_t size);
 void accept_tick(struct peer_conn *c, uint64_t now_ms);
 
 /* ---- transport_dial.c ---- */
 struct dial *dial_find(struct transport *t, uint64_t id); /* of a peer */
 int dial_new(struct transport *t, enum dial_use use, uint64_t id, const char *urls);
 void dial_free(struct dial *d);
+void dial_set_state(struct dial *d, enum dial_state state, uint64_t due_ms);
+int dial_hello(struct dial *d, uint64_t to, struct bytes *out); /* appends the payload of a hello */
 int dial_take_frame(struct dial *d, uint8_t type, struct slice payload);
 void dial_drop(struct dial *d, const char *why);
 void dial_tls_failed(struct dial *d); /* before the drop */
 void dial_tick(struct dial *d, uint64_t now_ms);
+
+/* ---- transport_bulk.c: files ---- */
+int bulk_take_fetch(struct peer_conn *c, struct slice payload);
+void bulk_pump(struct peer_conn *c);
+void bulk_free(struct peer_conn *c);
+int fetch_greet(struct dial *d);
+int fetch_take_frame(struct dial *d, uint8_t type, struct slice payload);
+void transport_fetch(void *ctx, const struct fetch *f);
+void transport_fetch_end(void *ctx);
 
 /* ---- transport_side.c: connections with one purpose ---- */
 int side_greet(struct dial *d);

@@ -44,6 +44,8 @@ struct bench { /* a node on the bench */
     char text[512];
     unsigned fatals, leaders, no_leaders, removals;
     uint64_t forgotten;
+    unsigned fetches, replaced;
+    struct fetch fetched; /* as last asked for */
     size_t n_peers; /* as last set */
     bool lax;       /* no strict check of changes of membership */
     int fatal_error;
@@ -99,6 +101,23 @@ static inline void push_out(void *ctx)
 static inline void forget(void *ctx, uint64_t id)
 {
     ((struct bench *)ctx)->forgotten = id;
+}
+
+static inline void fetch(void *ctx, const struct fetch *f)
+{
+    struct bench *b = ctx;
+
+    b->fetches++;
+    b->fetched = *f;
+}
+
+static inline void fetch_end(void *ctx)
+{
+}
+
+static inline void on_replaced(void *ctx)
+{
+    ((struct bench *)ctx)->replaced++;
 }
 
 static inline void on_removed(void *ctx, const char *text)
@@ -226,9 +245,9 @@ static inline int bench_open(struct bench *b, unsigned members)
                                  .store_map_bytes = (size_t)1 << 30,
                                  .compaction = b->compaction, .quota_bytes = b->quota_bytes};
     struct clock clock = {b, now_ms, wall_ns, random_u64, set_timer};
-    struct network network = {b, send_frame, set_peers, push_out, forget};
+    struct network network = {b, send_frame, set_peers, push_out, forget, fetch, fetch_end};
     struct workers workers = {b, submit, idle};
-    struct node_callbacks callbacks = {b, on_revision, on_leader, on_fatal, on_removed};
+    struct node_callbacks callbacks = {b, on_revision, on_leader, on_fatal, on_removed, on_replaced};
 
     return node_open(&config, &b->disk, &clock, &network, &workers, &callbacks, &b->node, b->text, sizeof b->text);
 }

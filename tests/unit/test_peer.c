@@ -123,6 +123,10 @@ static void our_own_are_the_bytes_of_the_page(void **state)
     const struct peer_commit commit = {5, 11, 4};
     const struct peer_member_change change = {5, 1, true, 0, slice_from_str("http://h:1")};
     const struct peer_member_result result = {5, STATUS_OK, 99, 9};
+    const struct peer_snapshot_offer offer = {5, 99, 4, 1 << 20, 0x0A0B0C0D};
+    const struct peer_snapshot_reply told = {5, 99, PEER_SNAPSHOT_INSTALLED};
+    struct peer_snapshot_offer offer2;
+    struct peer_snapshot_reply told2;
     struct peer_member_change change2;
     struct peer_member_result result2;
     struct peer_forward forward2;
@@ -166,6 +170,16 @@ static void our_own_are_the_bytes_of_the_page(void **state)
     assert_example("### COMMIT (", &out);
     assert_int_equal(peer_commit_decode(bytes_slice(&out), &commit2), 0);
     assert_true(commit2.term == 5 && commit2.index == 11 && commit2.index_term == 4);
+    bytes_reset(&out);
+    peer_snapshot_offer_encode(&offer, &out);
+    assert_example("### SNAPSHOT_OFFER (", &out);
+    assert_int_equal(peer_snapshot_offer_decode(bytes_slice(&out), &offer2), 0);
+    assert_memory_equal(&offer2, &offer, sizeof offer);
+    bytes_reset(&out);
+    peer_snapshot_reply_encode(&told, &out);
+    assert_example("### SNAPSHOT_REPLY (", &out);
+    assert_int_equal(peer_snapshot_reply_decode(bytes_slice(&out), &told2), 0);
+    assert_true(told2.term == 5 && told2.index == 99 && told2.code == PEER_SNAPSHOT_INSTALLED);
     bytes_reset(&out);
     peer_member_change_encode(&change, &out);
     assert_example("### MEMBER_CHANGE (", &out);
@@ -241,6 +255,8 @@ static int decode_any(uint8_t type, struct slice in, struct arena *arena)
     struct peer_read_confirm confirm;
     struct peer_commit commit;
     struct peer_member_change change;
+    struct peer_snapshot_offer offer;
+    struct peer_snapshot_reply told;
     struct peer_member_result result;
 
     switch (type) {
@@ -261,6 +277,10 @@ static int decode_any(uint8_t type, struct slice in, struct arena *arena)
         return peer_lease_decode(in, arena, &(struct peer_lease){0});
     case PEER_LEASE_REPLY:
         return peer_lease_reply_decode(in, arena, &(struct peer_lease_reply){0});
+    case PEER_SNAPSHOT_OFFER:
+        return peer_snapshot_offer_decode(in, &offer);
+    case PEER_SNAPSHOT_REPLY:
+        return peer_snapshot_reply_decode(in, &told);
     case PEER_MEMBER_CHANGE:
         return peer_member_change_decode(in, &change);
     case PEER_MEMBER_RESULT:

@@ -169,6 +169,7 @@ static void a_question_and_its_answer_are_read_again(void **state)
     struct peer_ask ask = {1, 1, slice_from_str("http://h:1")}, got_ask;
     struct peer_answer answer = {1, PEER_HELLO_OK, 0x1112131415161718, 0x2122232425262728, 0x3132333435363738, slice_from_str("no")};
     struct peer_answer got;
+    struct peer_fetch fetch = {slice_from_str("hi"), 99, 1 << 21, 0x0A0B0C0D}, got_fetch;
     struct bytes b;
 
     bytes_init(&b);
@@ -189,6 +190,13 @@ static void a_question_and_its_answer_are_read_again(void **state)
     answer.member_id = 0;
     peer_answer_encode(&answer, &b);
     assert_int_equal(peer_answer_decode(bytes_slice(&b), &got), -EBADMSG); /* nobody is member 0 */
+    bytes_reset(&b);
+    peer_fetch_encode(&fetch, &b);
+    assert_example("### FETCH (7)", &b);
+    for (size_t i = 0; i < b.len; i++)
+        assert_int_equal(peer_fetch_decode(slice_make(b.data, i), &got_fetch), -EBADMSG);
+    assert_int_equal(peer_fetch_decode(bytes_slice(&b), &got_fetch), 0);
+    assert_true(got_fetch.index == 99 && got_fetch.offset == 1 << 21 && got_fetch.crc == fetch.crc);
     bytes_fini(&b);
 }
 
