@@ -18,7 +18,8 @@
 
 #define LOAD_MAX_ENDPOINTS 16
 
-enum load_op { LOAD_PUT, LOAD_RANGE, LOAD_LIST, LOAD_TXN, LOAD_WATCH };
+enum load_op { LOAD_PUT, LOAD_RANGE, LOAD_LIST, LOAD_TXN, LOAD_WATCH, LOAD_GRANT, LOAD_KEEPALIVE, LOAD_FANOUT, LOAD_IDLE, LOAD_OPS };
+extern const char *const load_op_names[LOAD_OPS];
 
 struct load_endpoint {
     char host[256], port[16];
@@ -105,6 +106,8 @@ void load_run_close(struct load_run *r);
 
 /* ---- load_watch.c: a watcher for each of many keys, then a put of each key ---- */
 
+/* Opens the connections, waits, and says what the processes took. */
+int load_idle(const struct load_options *o);
 int load_watch(const struct load_options *o, struct load_figures *figures);
 
 #endif

@@ -138,7 +138,11 @@ int load_usage_read(const struct load_options *o, struct load_usage *ret_usage)
     return 0;
 }
 
-static const char *const op_names[] = {"put", "range", "list", "txn", "watch"};
+const char *const load_op_names[LOAD_OPS] = {
+    [LOAD_PUT] = "put",     [LOAD_RANGE] = "range",         [LOAD_LIST] = "list",     [LOAD_TXN] = "txn",
+    [LOAD_WATCH] = "watch", [LOAD_GRANT] = "grant",         [LOAD_KEEPALIVE] = "keepalive",
+    [LOAD_FANOUT] = "fanout", [LOAD_IDLE] = "idle",
+};
 
 static uint64_t count_errors(const struct load_figures *f)
 {
@@ -161,7 +165,7 @@ void load_report(const struct load_options *o, const struct load_figures *f)
     const char *reads = o->op == LOAD_RANGE || o->op == LOAD_LIST ? o->serializable ? " serializable" : " linearizable" : "";
 
     if (!o->json_only) {
-        printf("%-14s %s%s, %u clients, %u connections: %.0f/s  p50 %.2f ms  p99 %.2f ms", o->label, op_names[o->op],
+        printf("%-14s %s%s, %u clients, %u connections: %.0f/s  p50 %.2f ms  p99 %.2f ms", o->label, load_op_names[o->op],
                reads, o->clients, o->connections, rate, p50, p99);
         if (o->n_pids != 0)
             printf("  cpu %.1f us/op  memory %.1f MB", cpu_us, (double)f->after.anon_bytes / 1e6);
@@ -176,7 +180,7 @@ void load_report(const struct load_options *o, const struct load_figures *f)
            "\"value_bytes\":%zu,\"seconds\":%.3f,\"ok\":%" PRIu64 ",\"errors\":%" PRIu64 ",\"ops_per_s\":%.1f,"
            "\"p50_ms\":%.4f,\"p90_ms\":%.4f,\"p99_ms\":%.4f,\"max_ms\":%.4f,\"cpu_us_per_op\":%.2f,\"rss_bytes\":%" PRIu64
            ",\"anon_bytes\":%" PRIu64 ",\"written_bytes_per_op\":%.1f,\"flushes_per_op\":%.3f,\"answer_bytes\":%" PRIu64 "}\n",
-           o->label, op_names[o->op], o->serializable ? "true" : "false", o->clients, o->connections, o->key_bytes,
+           o->label, load_op_names[o->op], o->serializable ? "true" : "false", o->clients, o->connections, o->key_bytes,
            o->value_bytes, seconds, f->done[0], count_errors(f), rate, p50, (double)load_percentile_ns(f, 0.9) / 1e6,
            p99, (double)f->max_ns / 1e6, cpu_us, f->after.rss_bytes, f->after.anon_bytes, written, flushes, f->answer_bytes);
 }

@@ -7,9 +7,11 @@
 #include <unistd.h>
 
 #include "proto/etcd.h"
+#include "proto/wire.h"
 #include "tools/load.h"
 
 #define DRAIN_SECONDS 20 /* for the last answers */
+#define LEASE_BASE 1000000
 
 struct client {
     struct load_run *run;
@@ -55,6 +57,18 @@ static struct slice pick_key(struct load_run *r)
     return slice_make(r->key, r->o->key_bytes);
 }
 
+/* LeaseGrantRequest, with a TTL that no benchmark outlives, or LeaseKeepAliveRequest. */
+static void lease_request(struct bytes *out, bool grant, uint64_t id)
+{
+    uint8_t text[32];
+    struct wire_out o = {text, 0};
+
+    if (grant)
+        wire_uint(&o, 1, 36000);
+    wire_uint(&o, grant ? 2 : 1, id);
+    bytes_raw(out, text, o.n);
+}
+
 static void encode_request(struct load_run *r, struct bytes *out)
 {
     struct slice key = pick_key(r), value = slice_make(r->value, r->o->value_bytes);
@@ -72,7 +86,16 @@ static void encode_request(struct load_run *r, struct bytes *out)
         range.range_end = slice_from_str("bench0");
         etcd_range_encode(&range, out);
         break;
+    case LOAD_GRANT:
+        lease_request(out, true, LEASE_BASE + r->started % r->o->keys);
+        break;
+    case LOAD_KEEPALIVE:
+        lease_request(out, false, LEASE_BASE + next_random(r) % r->o->keys);
+        break;
     case LOAD_WATCH: /* load_watch.c */
+    case LOAD_FANOUT:
+    case LOAD_IDLE:
+    case LOAD_OPS:
         break;
     case LOAD_TXN: {
         struct op_compare compare = {.result = COMPARE_GREATER, .target = COMPARE_MOD, .key = key, .number = 0};
@@ -90,6 +113,8 @@ static const char *const paths[] = {
     [LOAD_RANGE] = "/etcdserverpb.KV/Range",
     [LOAD_LIST] = "/etcdserverpb.KV/Range",
     [LOAD_TXN] = "/etcdserverpb.KV/Txn",
+    [LOAD_GRANT] = "/etcdserverpb.Lease/LeaseGrant",
+    [LOAD_KEEPALIVE] = "/etcdserverpb.Lease/LeaseKeepAlive", /* one stream each, as clientv3's KeepAliveOnce */
 };
 
 static ssize_t read_request(nghttp2_session *session, int32_t id, uint8_t *buf, size_t len, uint32_t *flags,

@@ -1,4 +1,5 @@
-/* Many watchers, each on its own key, then a put of each key: every watcher has to see its own event, once.
+/* Many watchers, each on its own key, then a put of each key: every watcher has to see its own event, once. Or all of them on
+ * one prefix (fanout), and then puts below it, one at a time: every watcher has to see each of them.
  *
  * A connection has one Watch stream with its share of the watchers, as a client of etcd has. The puts go over a
  * connection of their own. Latency is from the put's start to its event; memory and CPU of the server are
@@ -30,7 +31,7 @@ struct put_slot {
     struct watch_run *run;
     struct bytes request;
     size_t sent;
-    unsigned status;
+    unsigned status, at; /* at: which put it is */
 };
 
 struct watch_run {
@@ -39,14 +40,20 @@ struct watch_run {
     struct watch_stream *streams;
     struct load_line puts;
     struct put_slot slots[PUTS_AT_A_TIME];
-    uint64_t *put_ns;  /* by watcher; 0: not put yet */
+    uint64_t *put_ns;  /* by watcher, or by put of a fanout; 0: not put yet */
     uint8_t *seen;     /* events of each watcher */
-    unsigned created, next_put, puts_done, events;
+    unsigned created, next_put, puts_done, n_puts;
+    uint64_t events;
     uint64_t last_ns;  /* when something came last */
     int epoll_fd;
     bool broken;
     uint8_t *value;
 };
+
+static bool is_fanout(const struct watch_run *r)
+{
+    return r->o->op == LOAD_FANOUT;
+}
 
 static struct slice watch_key(unsigned n, char *text, size_t size)
 {
@@ -69,20 +76,24 @@ static void end_message(struct bytes *b, size_t at)
         put_be32(b->data + at + 1, (uint32_t)(b->len - at - 5));
 }
 
-static void append_create(struct bytes *b, unsigned n)
+static void append_create(struct bytes *b, unsigned n, bool prefix)
 {
     char text[64];
-    struct slice key = watch_key(n, text, sizeof(text));
+    struct slice key = prefix ? slice_from_str("/watch-test/") : watch_key(n, text, sizeof(text));
+    struct slice end = slice_from_str(prefix ? "/watch-test0" : "");
     struct wire_out size = {NULL, 0}, o;
     size_t at;
 
     begin_message(b, &at);
     wire_bytes(&size, 1, key);
+    wire_bytes(&size, 2, end);
     bytes_u8(b, 1 << 3 | WIRE_BYTES); /* WatchRequest.create_request */
     bytes_varint(b, size.n);
     o = (struct wire_out){bytes_grow(b, size.n), 0};
-    if (o.base != NULL)
+    if (o.base != NULL) {
         wire_bytes(&o, 1, key);
+        wire_bytes(&o, 2, end);
+    }
     end_message(b, at);
 }
 
@@ -103,16 +114,18 @@ static void take_event(struct watch_run *r, struct slice event)
         return;
     memcpy(text, kv.key.data, kv.key.len);
     text[kv.key.len] = '\0';
-    if (sscanf(text, "/watch-test/watcher-%u", &n) != 1 || n >= r->o->clients || r->put_ns[n] == 0) {
+    if (sscanf(text, "/watch-test/watcher-%u", &n) != 1 || n >= r->n_puts || r->put_ns[n] == 0) {
         load_fail("an event that nobody asked for", text);
         r->broken = true;
         return;
     }
+    r->events++;
+    if (is_fanout(r))
+        return; /* that they are as many as they should be is what is checked; the latency is the put's */
     if (r->seen[n]++ != 0) {
         load_fail("an event came twice", text);
         r->broken = true;
     }
-    r->events++;
     load_record(r->figures, 0, load_now_ns() - r->put_ns[n], event.len);
 }
 
@@ -180,6 +193,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t error,
     }
     if (p == NULL)
         return 0;
+    if (p->status == 0 && is_fanout(p->run))
+        load_record(p->run->figures, 0, load_now_ns() - p->run->put_ns[p->at], 0);
     if (p->status != 0)
         load_record(p->run->figures, p->status < LOAD_STATUSES ? p->status : LOAD_NO_STATUS, 0, 0);
     p->run->puts_done++;
@@ -240,7 +255,7 @@ static void start_put(struct put_slot *p)
     char text[64];
     size_t at;
 
-    if (r->next_put == r->o->clients)
+    if (r->next_put == r->n_puts)
         return;
     op.key = watch_key(r->next_put, text, sizeof(text));
     bytes_reset(&p->request);
@@ -249,6 +264,7 @@ static void start_put(struct put_slot *p)
     end_message(&p->request, at);
     p->sent = 0;
     p->status = LOAD_NO_STATUS;
+    p->at = r->next_put;
     r->put_ns[r->next_put++] = load_now_ns();
     if (bytes_status(&p->request) < 0 || submit(&r->puts, "/etcdserverpb.KV/Put", &provider, p) < 0)
         r->broken = true;
@@ -279,7 +295,7 @@ static int open_all(struct watch_run *r)
 static int create_watchers(struct watch_run *r)
 {
     for (unsigned n = 0; n < r->o->clients; n++)
-        append_create(&r->streams[n % r->o->connections].out, n);
+        append_create(&r->streams[n % r->o->connections].out, n, is_fanout(r));
     for (unsigned i = 0; i < r->o->connections; i++) {
         struct watch_stream *s = &r->streams[i];
         nghttp2_data_provider provider = {{.ptr = s}, read_creates};
@@ -292,13 +308,20 @@ static int create_watchers(struct watch_run *r)
     return 0;
 }
 
-/* Until *counter has reached the number of watchers. What is missing after a long silence is lost. */
-static int run_until(struct watch_run *r, const unsigned *counter, const char *what)
+enum counter { CREATED, PUTS_DONE, EVENTS };
+
+static uint64_t counted(const struct watch_run *r, enum counter counter)
+{
+    return counter == CREATED ? r->created : counter == PUTS_DONE ? r->puts_done : r->events;
+}
+
+/* Until so many are counted. What is missing after a long silence is lost. */
+static int run_until(struct watch_run *r, enum counter counter, uint64_t want, const char *what)
 {
     struct epoll_event events[256];
 
     r->last_ns = load_now_ns();
-    while (*counter < r->o->clients) {
+    while (counted(r, counter) < want) {
         int n = epoll_wait(r->epoll_fd, events, 256, 100);
 
         for (int i = 0; i < n; i++)
@@ -309,7 +332,8 @@ static int run_until(struct watch_run *r, const unsigned *counter, const char *w
         if (load_now_ns() - r->last_ns > SILENCE_SECONDS * 1000000000ull) {
             char text[64];
 
-            snprintf(text, sizeof(text), "%u of %u and no more", *counter, r->o->clients);
+            snprintf(text, sizeof(text), "%llu of %llu and no more", (unsigned long long)counted(r, counter),
+                     (unsigned long long)want);
             return load_fail(what, text);
         }
     }
@@ -320,10 +344,10 @@ static int measure(struct watch_run *r)
 {
     const struct load_options *o = r->o;
     struct load_usage before, created;
-    uint64_t begin_ns = load_now_ns(), created_ns;
+    uint64_t begin_ns = load_now_ns(), created_ns, events;
 
     if (load_usage_read(o, &before) < 0 || create_watchers(r) < 0 ||
-        run_until(r, &r->created, "watchers created") < 0 || load_usage_read(o, &created) < 0)
+        run_until(r, CREATED, o->clients, "watchers created") < 0 || load_usage_read(o, &created) < 0)
         return -1;
     created_ns = load_now_ns();
     if (!o->json_only)
@@ -337,13 +361,16 @@ static int measure(struct watch_run *r)
            ((double)created.anon_bytes - (double)before.anon_bytes) / o->clients);
     r->figures->before = created;
     r->figures->begin_ns = load_now_ns();
-    for (unsigned i = 0; i < PUTS_AT_A_TIME; i++) {
+    for (unsigned i = 0; i < (is_fanout(r) ? 1 : PUTS_AT_A_TIME); i++) {
         r->slots[i].run = r;
         start_put(&r->slots[i]);
     }
-    if (load_line_flush(&r->puts) < 0 || run_until(r, &r->puts_done, "puts") < 0 ||
-        run_until(r, &r->events, "events") < 0)
+    events = is_fanout(r) ? (uint64_t)r->n_puts * o->clients : r->n_puts;
+    if (load_line_flush(&r->puts) < 0 || run_until(r, PUTS_DONE, r->n_puts, "puts") < 0 ||
+        run_until(r, EVENTS, events, "events") < 0)
         return -1;
+    if (r->events != events)
+        return load_fail("events", "more than there should be");
     r->figures->end_ns = load_now_ns();
     return load_usage_read(o, &r->figures->after);
 }
@@ -357,12 +384,13 @@ int load_watch(const struct load_options *o, struct load_figures *figures)
         return load_fail("start", "no memory");
     *r = (struct watch_run){.o = o, .figures = figures, .epoll_fd = epoll_create1(EPOLL_CLOEXEC)};
     r->puts.fd = -1;
+    r->n_puts = o->op != LOAD_FANOUT ? o->clients : o->count != 0 ? (unsigned)o->count : 100;
     r->streams = calloc(o->connections, sizeof(*r->streams));
     for (unsigned i = 0; r->streams != NULL && i < o->connections; i++) {
         r->streams[i].run = r;
         r->streams[i].line.fd = -1;
     }
-    r->put_ns = calloc(o->clients, sizeof(*r->put_ns));
+    r->put_ns = calloc(r->n_puts, sizeof(*r->put_ns));
     r->seen = calloc(o->clients, 1);
     r->value = calloc(1, o->value_bytes + 1);
     if (r->epoll_fd < 0 || r->streams == NULL || r->put_ns == NULL || r->seen == NULL || r->value == NULL)

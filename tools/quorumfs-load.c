@@ -13,6 +13,11 @@ static const char usage[] =
     "  --op put|range|list|txn   what to ask (put); list is a range over all keys of the benchmark\n"
     "  --op watch                a watcher on its own key for each client, a stream for each connection; then each key\n"
     "                            is put, at most 100 at a time, and every watcher has to see its own event\n"
+    "  --op grant                a lease for each of --keys, with --count and --sequential; --op keepalive: for one of those\n"
+    "  --op fanout               all clients' watchers on one prefix; then --count puts (100), one at a time, whose latency\n"
+    "                            is taken, while every watcher has to see every event\n"
+    "  --op idle                 asks nothing for the duration: what the processes take by themselves, and for each of\n"
+    "                            --connections\n"
     "  --clients N               requests under way at a time (1)\n"
     "  --connections N           shared by the clients (1)\n"
     "  --duration SECONDS        of measuring (5), after --warm-up SECONDS (1)\n"
@@ -104,10 +109,8 @@ static int take_endpoint(const char *text, struct load_options *o)
 
 static int take_op(const char *text, struct load_options *o)
 {
-    static const char *const names[] = {"put", "range", "list", "txn", "watch"};
-
-    for (unsigned i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(text, names[i]) == 0) {
+    for (unsigned i = 0; i < LOAD_OPS; i++) {
+        if (strcmp(text, load_op_names[i]) == 0) {
             o->op = (enum load_op)i;
             return 0;
         }
@@ -239,8 +242,10 @@ int main(int argc, char **argv)
     figures = calloc(1, sizeof(*figures));
     if (figures == NULL)
         return 1;
-    if (o.op == LOAD_WATCH)
+    if (o.op == LOAD_WATCH || o.op == LOAD_FANOUT)
         rc = load_watch(&o, figures);
+    else if (o.op == LOAD_IDLE)
+        return load_idle(&o) < 0;
     else if (load_run_open(&o, figures, &run) < 0 || load_run_go(run) < 0)
         rc = -1;
     if (rc == 0) {

@@ -3,6 +3,7 @@ package clientv3
 import (
 	"bufio"
 	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -33,9 +34,10 @@ func Etcdctl(t *testing.T, one, three *cluster.Cluster) {
 			}
 			return string(out)
 		}
+		from := get(t, connect(t, c.Nodes[0]), "/ctl/a").Header.Revision + 1
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()
-		watch := exec.CommandContext(ctx, program, "--endpoints", c.Nodes[0].ClientURL, "watch", "--prefix", "/ctl/", "--rev", "1")
+		watch := exec.CommandContext(ctx, program, "--endpoints", c.Nodes[0].ClientURL, "watch", "--prefix", "/ctl/", "--rev", fmt.Sprint(from))
 		watch.Env = append(os.Environ(), "ETCDCTL_API=3")
 		pipe, err := watch.StdoutPipe()
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,7 @@ import (
 // have 100 more that want a leader, as far as they got: clientv3 does not resume those after there was none.
 func Kill(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Nodes: 3})
-	const keys, strict = 1000, 100
+	const keys, strict, prefixed = 1000, 100, 10
 	rounds := 3
 	if Soak() {
 		rounds = 50
@@ -54,6 +55,24 @@ func Kill(t *testing.T) {
 				mu.Lock()
 				for _, e := range r.Events {
 					got[i] = append(got[i], event{e.Kv.ModRevision, string(e.Kv.Value)})
+				}
+				mu.Unlock()
+			}
+		}()
+	}
+	all := make([][]event, prefixed)
+	for i := range all {
+		ch := client.Watch(ctx, "/kill/key-", clientv3.WithPrefix(), clientv3.WithRev(start))
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			for r := range ch {
+				if r.Err() != nil {
+					broken.Add(1)
+				}
+				mu.Lock()
+				for _, e := range r.Events {
+					all[i] = append(all[i], event{e.Kv.ModRevision, string(e.Kv.Value)})
 				}
 				mu.Unlock()
 			}
@@ -117,6 +136,7 @@ func Kill(t *testing.T) {
 	local := connect(t, n)
 	get(t, local, "/kill/end")
 	want := make([][]event, keys)
+	var whole []event
 	total := 0
 	for _, row := range n.DumpFrom(start) {
 		var i int
@@ -125,6 +145,7 @@ func Kill(t *testing.T) {
 		}
 		if _, err := fmt.Sscanf(row.Key, "/kill/key-%d", &i); err == nil {
 			want[i] = append(want[i], event{row.Revision, row.Value})
+			whole = append(whole, event{row.Revision, row.Value})
 			total++
 		}
 	}
@@ -137,6 +158,11 @@ func Kill(t *testing.T) {
 		for i := range keys {
 			if len(got[i]) < len(want[i]) {
 				return false, fmt.Sprintf("watcher %d has %d of %d", i, len(got[i]), len(want[i]))
+			}
+		}
+		for i := range all {
+			if len(all[i]) < len(whole) {
+				return false, fmt.Sprintf("watcher %d of the prefix has %d of %d", i, len(all[i]), len(whole))
 			}
 		}
 		return true, ""
@@ -155,6 +181,11 @@ func Kill(t *testing.T) {
 			if got[i][j] != logged[j] {
 				t.Fatalf("watcher %d, event %d: %v, the log has %v", i, j, got[i][j], logged[j])
 			}
+		}
+	}
+	for i := range all {
+		if !slices.Equal(all[i], whole) {
+			t.Errorf("watcher %d of the prefix has %d events, not those of the log, which are %d", i, len(all[i]), len(whole))
 		}
 	}
 	fmt.Fprintf(os.Stderr, "kill: %d rounds, %d writes acknowledged, %d events for %d watchers\n", rounds, acked.Load(), total, keys)

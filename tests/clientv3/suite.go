@@ -79,6 +79,7 @@ func All(t *testing.T) {
 		{"Hashes", Hashes},
 		{"Maintenance", Maintenance},
 		{"Snapshot", Snapshot},
+		{"Storm", Storm},
 		{"Etcdctl", Etcdctl},
 		{"EtcdctlMore", EtcdctlMore},
 		{"Compact", Compact},
