@@ -18,7 +18,18 @@
 
 #define LOAD_MAX_ENDPOINTS 16
 
-enum load_op { LOAD_PUT, LOAD_RANGE, LOAD_LIST, LOAD_TXN, LOAD_WATCH, LOAD_GRANT, LOAD_KEEPALIVE, LOAD_FANOUT, LOAD_IDLE, LOAD_OPS };
+enum load_op {
+    LOAD_PUT,
+    LOAD_RANGE,
+    LOAD_LIST,
+    LOAD_TXN,
+    LOAD_WATCH,
+    LOAD_GRANT,
+    LOAD_KEEPALIVE,
+    LOAD_FANOUT,
+    LOAD_IDLE,
+    LOAD_OPS, /* how many */
+};
 extern const char *const load_op_names[LOAD_OPS];
 
 struct load_endpoint {
