@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"regexp"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -149,6 +151,72 @@ func TestCompressed(t *testing.T) {
 		t.Fatalf("an unknown encoding: %v", err)
 	}
 	interop.DoLargeUnaryCall(ctx, c) // on the same connection
+}
+
+// A stop lets what is under way arrive: clients that go on calling meet a server that is gone, but none loses a call that it had sent.
+func TestStopLosesNoCall(t *testing.T) {
+	cluster.Need(t, "e2e/grpc-testservice")
+	for round := 0; round < 5; round++ {
+		cmd := exec.Command(cluster.Program("e2e/grpc-testservice"))
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var port int
+		if _, err := fmt.Fscan(bufio.NewReader(out), &port); err != nil {
+			t.Fatal(err)
+		}
+		var calls sync.WaitGroup
+		var served atomic.Int64
+		warm := make(chan struct{}, 1000)
+		for i := 0; i < 20; i++ {
+			calls.Add(1)
+			go func() {
+				defer calls.Done()
+				conn, err := grpc.NewClient(fmt.Sprintf("127.0.0.1:%d", port), grpc.WithTransportCredentials(insecure.NewCredentials()))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer conn.Close()
+				c := testgrpc.NewTestServiceClient(conn)
+				ctx, cancel := context.WithTimeout(context.Background(), cluster.Bound)
+				defer cancel()
+				for n := 0; ; n++ {
+					_, err := c.EmptyCall(ctx, &testgrpc.Empty{})
+					if err == nil {
+						served.Add(1)
+						if n == 100 {
+							warm <- struct{}{}
+						}
+						continue
+					}
+					if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "refused") {
+						t.Errorf("round %d: after %d calls: %v", round, n, err)
+					}
+					return
+				}
+			}()
+		}
+		for i := 0; i < 20; i++ {
+			<-warm
+		}
+		in.Close()
+		calls.Wait()
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the service: %v", err)
+		}
+		if served.Load() < 2000 {
+			t.Errorf("%d calls", served.Load())
+		}
+	}
 }
 
 // known are the cases of h2spec that may fail, with the reason.
