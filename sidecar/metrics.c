@@ -111,6 +111,12 @@ static void connections(struct app *app, struct bytes *out)
     single(out, "quorumfs_grpc_throttled_total", "counter", "Times that a connection had spent its work budget.", c->throttled);
     single(out, "quorumfs_grpc_ping_strikes_total", "counter", "Pings that came too soon.", c->ping_strikes);
     single(out, "quorumfs_grpc_deadline_exceeded_total", "counter", "Calls ended at their deadline.", c->deadline_exceeded);
+    single(out, "quorumfs_grpc_connections_tls_total", "counter", "Connections of TLS, good or not.", c->conns_tls);
+    single(out, "quorumfs_grpc_tls_failed_total", "counter", "Connections whose TLS failed.", c->tls_failed);
+    single(out, "quorumfs_grpc_connections_silent_total", "counter", "Connections closed since they answered no ping.",
+           c->conns_silent);
+    single(out, "quorumfs_grpc_messages_decompressed_total", "counter", "Requests that came compressed.",
+           c->messages_decompressed);
     single(out, "etcd_network_client_grpc_received_bytes_total", "counter", "Bytes received from clients.", c->bytes_in);
     single(out, "etcd_network_client_grpc_sent_bytes_total", "counter", "Bytes sent to clients.", c->bytes_out);
     single(out, "quorumfs_grpc_input_bytes", "gauge", "Bytes of messages that have come in part.", c->input_bytes);
