@@ -94,6 +94,14 @@ struct conn {
     struct page_wait *page; /* HTTP/1.1: the answer that comes later; nothing behind it is read until then */
 };
 
+/* Of a request, or of its answer. */
+struct metadata {
+    struct metadata *next;
+    enum { METADATA_RECEIVED, METADATA_HEAD, METADATA_END } where;
+    uint32_t name_len, value_len;
+    uint8_t bytes[]; /* name, value */
+};
+
 enum call_encoding { ENCODING_NONE, ENCODING_GZIP, ENCODING_UNKNOWN };
 
 struct grpc_call {
@@ -108,6 +116,7 @@ struct grpc_call {
     size_t out_offset, out_bytes; /* offset within the first */
     size_t drained_mark;
     struct deadline deadline;
+    struct metadata *metadata;
     uint64_t timeout_ms;
     char *path;   /* of an unknown method or a page; or the name of an encoding that is not known */
     struct page_wait *page; /* that is answered later */

@@ -150,6 +150,12 @@ void call_free(struct grpc_call *call)
     list_remove(&call->link);
     call->conn->n_calls--;
     call->conn->server->counters.calls_open--;
+    while (call->metadata != NULL) {
+        struct metadata *m = call->metadata;
+
+        call->metadata = m->next;
+        free(m);
+    }
     free(call->path);
     free(call->message);
     free(call);
@@ -178,6 +184,51 @@ static struct grpc_method_counts *find_method(struct grpc_server *s, struct slic
     return NULL;
 }
 
+/* ---- metadata ---- */
+
+static int add_metadata(struct grpc_call *call, int where, struct slice name, struct slice value)
+{
+    struct metadata *m = malloc(sizeof *m + name.len + value.len), **at = &call->metadata;
+
+    if (m == NULL)
+        return -ENOMEM;
+    *m = (struct metadata){NULL, where, (uint32_t)name.len, (uint32_t)value.len};
+    memcpy(m->bytes, name.data, name.len);
+    if (value.len > 0)
+        memcpy(m->bytes + name.len, value.data, value.len);
+    while (*at != NULL) /* there are few, and they keep their order */
+        at = &(*at)->next;
+    *at = m;
+    return 0;
+}
+
+/* What a service asks for is kept; bounded, as all headers are. */
+static void keep_metadata(struct grpc_call *call, struct slice name, struct slice value)
+{
+    const char *const *wanted = call->conn->server->config.metadata;
+
+    for (; wanted != NULL && *wanted != NULL; wanted++)
+        if (slice_is(name, *wanted))
+            add_metadata(call, METADATA_RECEIVED, name, value);
+}
+
+struct slice grpc_metadata(const struct grpc_call *call, const char *name)
+{
+    for (const struct metadata *m = call->metadata; m != NULL; m = m->next)
+        if (m->where == METADATA_RECEIVED && slice_is(slice_make(m->bytes, m->name_len), name))
+            return slice_make(m->bytes + m->name_len, m->value_len);
+    return slice_make(NULL, 0);
+}
+
+int grpc_add_metadata(struct grpc_call *call, bool at_end, const char *name, struct slice value)
+{
+    int where = at_end ? METADATA_END : METADATA_HEAD, n = 0;
+
+    for (const struct metadata *m = call->metadata; m != NULL; m = m->next)
+        n += (int)m->where == where;
+    return n < GRPC_METADATA_MAX ? add_metadata(call, where, slice_from_str(name), value) : -E2BIG;
+}
+
 static void take_encoding(struct grpc_call *call, struct slice value)
 {
     call->encoding = slice_is(value, "identity") ? ENCODING_NONE : slice_is(value, "gzip") ? ENCODING_GZIP : ENCODING_UNKNOWN;
@@ -190,6 +241,8 @@ void call_header(struct grpc_call *call, struct slice name, struct slice value)
     call->headers_bytes += name.len + value.len + 32;
     if (name.len == 0)
         return;
+    if (call->conn->server->config.metadata != NULL)
+        keep_metadata(call, name, value);
     switch (name.data[0]) {
     case ':':
         if (slice_is(name, ":path")) {

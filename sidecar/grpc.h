@@ -100,6 +100,12 @@ void grpc_want_drained(struct grpc_call *call, size_t mark_bytes);
 /* The client's deadline on the loop's clock; 0: none. */
 uint64_t grpc_deadline_ms(const struct grpc_call *call);
 bool grpc_require_leader(const struct grpc_call *call); /* metadata hasleader: true */
+/* Metadata of the request whose name stands in the config; the first of that name, an empty slice without one. */
+struct slice grpc_metadata(const struct grpc_call *call, const char *name);
+/* Metadata of the answer: before its first message, or for its end; a name in small letters, at most GRPC_METADATA_MAX of
+ * each. -ENOMEM, -E2BIG. */
+#define GRPC_METADATA_MAX 4
+int grpc_add_metadata(struct grpc_call *call, bool at_end, const char *name, struct slice value);
 /* True if further unary answers of size_hint may be queued on this call's connection. */
 bool grpc_output_allowed(const struct grpc_call *call);
 
@@ -133,6 +139,7 @@ struct grpc_config {
     void (*turn)(void *app); /* once per turn of the loop, before output is written; may be NULL */
     void *app;
     const struct logger *log;
+    const char *const *metadata; /* names that are kept for grpc_metadata(); NULL-terminated; may be NULL */
     uint32_t max_streams; /* of one connection; 0: CONN_STREAMS_MAX */
     struct tls_context *tls; /* for what listens with GRPC_TLS; outlives the server; may be NULL */
     /* 0: the default of limits.h */

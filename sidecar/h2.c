@@ -321,15 +321,28 @@ static nghttp2_nv nv_make(const char *name, const char *value)
                         NGHTTP2_NV_FLAG_NONE};
 }
 
-/* grpc-status and grpc-message; the count. */
-static size_t trailer_nv(struct grpc_call *call, char code[4], nghttp2_nv nv[2])
+static size_t metadata_nv(const struct grpc_call *call, int where, nghttp2_nv nv[GRPC_METADATA_MAX])
 {
+    size_t n = 0;
+
+    for (struct metadata *m = call->metadata; m != NULL; m = m->next)
+        if ((int)m->where == where)
+            nv[n++] = (nghttp2_nv){m->bytes, m->bytes + m->name_len, m->name_len, m->value_len, NGHTTP2_NV_FLAG_NONE};
+    return n;
+}
+
+#define TRAILER_MAX (2 + GRPC_METADATA_MAX)
+
+/* grpc-status and grpc-message, and what the service adds; the count. */
+static size_t trailer_nv(struct grpc_call *call, char code[4], nghttp2_nv nv[TRAILER_MAX])
+{
+    size_t n = 1;
+
     snprintf(code, 4, "%u", call->code);
     nv[0] = nv_make("grpc-status", code);
-    if (call->message == NULL)
-        return 1;
-    nv[1] = nv_make("grpc-message", call->message);
-    return 2;
+    if (call->message != NULL)
+        nv[n++] = nv_make("grpc-message", call->message);
+    return n + metadata_nv(call, METADATA_END, nv + n);
 }
 
 static ssize_t read_data(nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t len, uint32_t *flags,
@@ -348,7 +361,7 @@ static ssize_t read_data(nghttp2_session *session, int32_t stream_id, uint8_t *b
     }
     *flags |= NGHTTP2_DATA_FLAG_EOF;
     if (!call->is_page) {
-        nghttp2_nv nv[2];
+        nghttp2_nv nv[TRAILER_MAX];
         char code[4];
         size_t count = trailer_nv(call, code, nv);
 
@@ -359,21 +372,26 @@ static ssize_t read_data(nghttp2_session *session, int32_t stream_id, uint8_t *b
     return (ssize_t)n;
 }
 
-/* The third says what this server can unpack: to those who compress. */
-static size_t head_count(const struct grpc_call *call)
+#define HEAD_MAX (3 + GRPC_METADATA_MAX)
+
+/* What an answer begins with; the third says what this server can unpack, to those who compress. */
+static size_t head_nv(const struct grpc_call *call, nghttp2_nv nv[HEAD_MAX])
 {
-    return call->encoding != ENCODING_NONE ? 3 : 2;
+    static const nghttp2_nv head[] = {STATIC_NV(":status", "200"), STATIC_NV("content-type", "application/grpc"),
+                                      STATIC_NV("grpc-accept-encoding", "gzip")};
+    size_t n = call->encoding != ENCODING_NONE ? 3 : 2;
+
+    memcpy(nv, head, n * sizeof nv[0]);
+    return n + metadata_nv(call, METADATA_HEAD, nv + n);
 }
 
 void h2_submit_error(struct grpc_call *call)
 {
-    nghttp2_nv nv[5] = {STATIC_NV(":status", "200"), STATIC_NV("content-type", "application/grpc"),
-                        STATIC_NV("grpc-accept-encoding", "gzip")};
+    nghttp2_nv nv[HEAD_MAX + TRAILER_MAX];
     char code[4];
-    size_t count = head_count(call);
+    size_t count = head_nv(call, nv);
 
     count += trailer_nv(call, code, nv + count);
-
     call->responded = true;
     if (nghttp2_submit_response(call->conn->h2, call->stream_id, nv, count, NULL) < 0)
         h2_reset(call, NGHTTP2_INTERNAL_ERROR);
@@ -381,12 +399,11 @@ void h2_submit_error(struct grpc_call *call)
 
 void h2_submit_response(struct grpc_call *call)
 {
-    nghttp2_nv nv[3] = {STATIC_NV(":status", "200"), STATIC_NV("content-type", "application/grpc"),
-                        STATIC_NV("grpc-accept-encoding", "gzip")};
+    nghttp2_nv nv[HEAD_MAX];
     nghttp2_data_provider provider = {.source.ptr = call, .read_callback = read_data};
 
     call->responded = true;
-    if (nghttp2_submit_response(call->conn->h2, call->stream_id, nv, head_count(call), &provider) < 0)
+    if (nghttp2_submit_response(call->conn->h2, call->stream_id, nv, head_nv(call, nv), &provider) < 0)
         h2_reset(call, NGHTTP2_INTERNAL_ERROR);
 }
 

@@ -91,9 +91,25 @@ static void empty_message(struct grpc_call *call, struct slice message)
     grpc_finish(call, GRPC_OK, NULL);
 }
 
+#define ECHO_INITIAL "x-grpc-test-echo-initial"
+#define ECHO_TRAILING "x-grpc-test-echo-trailing-bin"
+
+/* Of the case custom_metadata. */
+static void echo_metadata(struct grpc_call *call)
+{
+    struct slice initial = grpc_metadata(call, ECHO_INITIAL), trailing = grpc_metadata(call, ECHO_TRAILING);
+
+    if (initial.len > 0)
+        grpc_add_metadata(call, false, ECHO_INITIAL, initial);
+    if (trailing.len > 0)
+        grpc_add_metadata(call, true, ECHO_TRAILING, trailing);
+}
+
 static void unary_message(struct grpc_call *call, struct slice message)
 {
     struct request q = read_request(message, 3);
+
+    echo_metadata(call);
 
     if (q.status != 0) {
         grpc_finish(call, (enum grpc_code)q.status, q.message);
@@ -110,6 +126,9 @@ static void output_message(struct grpc_call *call, struct slice message)
     struct reader r = reader_make(message);
     struct wire_field f;
 
+    if (grpc_state(call) == NULL) /* the first message */
+        echo_metadata(call);
+    grpc_set_state(call, call);
     if (q.status != 0) {
         grpc_finish(call, (enum grpc_code)q.status, q.message);
         return;
@@ -194,7 +213,8 @@ static void on_input(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 int main(int argc, char **argv)
 {
     struct tls_options tls = {.http2 = true};
-    struct grpc_config config = {.methods = methods, .page = page, .max_streams = 100}; /* h2spec opens as many as allowed */
+    static const char *const metadata[] = {ECHO_INITIAL, ECHO_TRAILING, NULL};
+    struct grpc_config config = {.methods = methods, .page = page, .metadata = metadata, .max_streams = 100}; /* h2spec opens as many as allowed */
     struct grpc_server *server;
     struct sockaddr_in address;
     uv_loop_t loop;

@@ -1,6 +1,6 @@
 // Conformance of the gRPC layer, with the service of tests/grpc: h2spec, and the cases of grpc's interoperability client, each
-// plainly and by TLS. Of these custom_metadata is not here (the layer hands no metadata of the caller's through), and those
-// of authentication and load reports are about things that it does not have. For compression grpc-go's client has no cases: our own.
+// plainly and by TLS. Of these those of authentication and load reports are not here: they are about things that the layer does not
+// have. For compression grpc-go's client has no cases: our own.
 package grpc
 
 import (
@@ -102,6 +102,7 @@ func testInterop(t *testing.T, sealed bool) {
 		"cancel_after_first_response": func(ctx context.Context) { interop.DoCancelAfterFirstResponse(ctx, c) },
 		"status_code_and_message":     func(ctx context.Context) { interop.DoStatusCodeAndMessage(ctx, c) },
 		"special_status_message":      func(ctx context.Context) { interop.DoSpecialStatusMessage(ctx, c) },
+		"custom_metadata":             func(ctx context.Context) { interop.DoCustomMetadata(ctx, c) },
 		"unimplemented_method":        func(ctx context.Context) { interop.DoUnimplementedMethod(ctx, conn) },
 		"unimplemented_service": func(ctx context.Context) {
 			interop.DoUnimplementedService(ctx, testgrpc.NewUnimplementedServiceClient(conn))
