@@ -46,6 +46,7 @@ struct app {
     unsigned turns;                           /* that wait */
     unsigned hashes;                          /* in workers */
     unsigned snapshots;                       /* being written or sent */
+    struct list keepalive_streams;
     size_t beats;                             /* requests of LeaseKeepAlive that are not answered */
     struct health_counters health;
     unsigned pages_waiting; /* for the node */
@@ -76,6 +77,9 @@ extern const struct grpc_method lease_grant, lease_revoke, lease_keep_alive, lea
 extern const struct grpc_method lock_lock, lock_unlock;
 extern const struct grpc_method election_campaign, election_proclaim, election_leader, election_observe, election_resign;
 extern const struct grpc_method health_check, health_watch;
+
+/* keepalive.c: ends the streams that want a leader. */
+void keepalive_no_leader(struct app *app);
 
 /* compact.c: its timer. */
 void compact_init(struct app *app);

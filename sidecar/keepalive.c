@@ -16,6 +16,7 @@ struct beat {
 };
 
 struct keepalive_stream {
+    struct list link; /* app->keepalive_streams */
     struct grpc_call *call;
     struct app *app;
     struct list beats;
@@ -133,7 +134,19 @@ static void keepalive_start(struct grpc_call *call)
     s->app = app_of(call);
     list_init(&s->beats);
     s->next = &s->beats;
+    list_push_back(&s->app->keepalive_streams, &s->link);
     grpc_set_state(call, s);
+}
+
+void keepalive_no_leader(struct app *app)
+{
+    LIST_FOREACH_SAFE(it, &app->keepalive_streams)
+    {
+        struct keepalive_stream *s = LIST_ITEM(it, struct keepalive_stream, link);
+
+        if (grpc_require_leader(s->call))
+            grpc_finish_status(s->call, STATUS_NO_LEADER);
+    }
 }
 
 static void keepalive_message(struct grpc_call *call, struct slice message)
@@ -201,6 +214,7 @@ static void keepalive_end(struct grpc_call *call)
             client_cancel(node_line_client(s->app->line), b->ticket);
         beat_free(b);
     }
+    list_remove(&s->link);
     free(s);
 }
 

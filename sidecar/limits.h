@@ -108,7 +108,8 @@
 #define COMPACT_LOOK_MS 5                 /* Compact with "physical" looks whether all is removed, */
 #define COMPACT_WAIT_MS (30 * 60 * 1000) /* until then: "request timed out", and the removal goes on */
 
-#define ROLE_ASK_MS 500 /* a learner asks its node whether it still is one */
+#define ROLE_ASK_MS 500 /* a learner asks its node whether it still is one, */
+#define ROLE_SURE_MS 5000 /* and so does a voter */
 
 /* A turn of the watch feed, then other work runs. */
 #define FEED_TURN_EVENTS 2000

@@ -210,6 +210,7 @@ static int start(struct program *p)
     compact_init(app);
     list_init(&app->health_watches);
     list_init(&app->turns_woken);
+    list_init(&app->keepalive_streams);
     list_init(&app->observers_woken);
     rc = grpc_server_new(&p->loop, &config, &app->grpc);
     if (rc == 0)

@@ -6,19 +6,20 @@
 
 #define ROLE_WAIT_MS 5000
 
-static bool is_learner(const json_t *status)
+/* 1 a learner, 0 a voter, -1: it does not stand among the members (yet, or any more). */
+static int learner_of(const json_t *status)
 {
     const json_t *self = json_object_get(status, "member_id"), *members = json_object_get(status, "members"), *m;
     size_t i;
 
     if (!json_is_string(self) || !json_is_array(members))
-        return false;
+        return -1;
     json_array_foreach(members, i, m)
     {
         if (json_equal(json_object_get(m, "id"), self))
             return json_is_false(json_object_get(m, "voter"));
     }
-    return false;
+    return -1;
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -30,20 +31,21 @@ static void on_status(void *arg, uint16_t status, struct slice text)
 {
     struct app *app = arg;
     json_t *json = NULL;
-    bool learner;
+    int learner = -1;
 
     app->role_ticket = 0;
     if (status == STATUS_OK)
         json = json_loadb((const char *)text.data, text.len, 0, NULL);
-    if (json == NULL)
-        return;
-    learner = is_learner(json);
+    if (json != NULL)
+        learner = learner_of(json);
     json_decref(json);
-    if (learner != app->learner)
-        log_info(&app->log, learner ? "this member is a learner" : "this member votes");
-    app->learner = learner;
-    if (learner && !app->stopping)
-        uv_timer_start(&app->role_timer, on_timer, ROLE_ASK_MS, 0);
+    if (learner >= 0) {
+        if ((learner == 1) != app->learner)
+            log_info(&app->log, learner == 1 ? "this member is a learner" : "this member votes");
+        app->learner = learner == 1;
+    }
+    if (!app->stopping)
+        uv_timer_start(&app->role_timer, on_timer, learner == 0 ? ROLE_SURE_MS : ROLE_ASK_MS, 0);
 }
 
 void role_init(struct app *app)

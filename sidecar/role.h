@@ -11,8 +11,8 @@
 struct app;
 
 void role_init(struct app *app);
-/* The line is up, or leadership has changed: asks once, and as long as it is a learner every ROLE_ASK_MS, since nothing
- * says that it was promoted. A member that votes never becomes a learner. */
+/* The line is up, or leadership has changed: asks now, and again every ROLE_ASK_MS as long as it is a learner or not known to
+ * be a member, since nothing says that this has changed; else every ROLE_SURE_MS. */
 void role_ask(struct app *app);
 void role_close(struct app *app);
 

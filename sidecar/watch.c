@@ -2,6 +2,7 @@
 #include "sidecar/watch.h"
 
 #include "proto/wire.h"
+#include "sidecar/ask.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -396,17 +397,10 @@ void watch_stream_free(struct watch_stream *s)
 
 static void watch_start(struct grpc_call *call)
 {
-    struct app *app = app_of(call);
     struct watch_stream *s;
 
-    if (!node_line_ready(app->line)) {
-        grpc_finish_status(call, STATUS_TIMEOUT);
+    if (ask_refused(call))
         return;
-    }
-    if (grpc_require_leader(call) && client_leader(node_line_client(app->line)) == 0) {
-        grpc_finish_status(call, STATUS_NO_LEADER);
-        return;
-    }
     s = watch_stream_new(call, NULL, NULL);
     if (s == NULL)
         grpc_finish(call, GRPC_RESOURCE_EXHAUSTED, "out of memory");

@@ -74,6 +74,7 @@ static void on_no_leader(uv_timer_t *timer)
 {
     struct feed *f = timer->data;
 
+    keepalive_no_leader(f->app);
     LIST_FOREACH_SAFE(it, &f->streams)
     {
         struct watch_stream *s = LIST_ITEM(it, struct watch_stream, link);

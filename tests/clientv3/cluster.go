@@ -39,11 +39,12 @@ func Cluster(t *testing.T) {
 			t.Errorf("%s: %v, not %v", what, err, want)
 		}
 	}
-	_, err := client.MemberAdd(ctx, []string{"not a url"})
-	is("no URL", err, rpctypes.ErrMemberBadURLs)
-	_, err = client.MemberAdd(ctx, nil)
-	is("no URLs", err, rpctypes.ErrMemberBadURLs)
-	_, err = client.MemberAdd(ctx, []string{c.Nodes[0].PeerURL})
+	raw := pb.NewClusterClient(client.ActiveConnection()) // clientv3 looks at URLs itself
+	for _, urls := range [][]string{{"not a url"}, nil, {"http://127.0.0.1:1,http://127.0.0.1:2"}, {"http://127.0.0.1:1", ""}} {
+		_, err := raw.MemberAdd(ctx, &pb.MemberAddRequest{PeerURLs: urls})
+		is(fmt.Sprintf("the URLs %q", urls), rpctypes.Error(err), rpctypes.ErrMemberBadURLs)
+	}
+	_, err := client.MemberAdd(ctx, []string{c.Nodes[0].PeerURL})
 	is("an address that another has", err, rpctypes.ErrPeerURLExist)
 	_, err = client.MemberRemove(ctx, 1)
 	is("removing nobody", err, rpctypes.ErrMemberNotFound)
@@ -82,11 +83,11 @@ func Cluster(t *testing.T) {
 		s, err := learner.Status(within(t), n.Endpoint())
 		return err == nil && s.IsLearner, fmt.Sprint(s, err)
 	})
-	raw := pb.NewKVClient(learner.ActiveConnection()) // clientv3 would look for another endpoint
+	kv := pb.NewKVClient(learner.ActiveConnection()) // clientv3 would look for another endpoint
 	for what, call := range map[string]func() error{
-		"range":  func() error { _, err := raw.Range(ctx, &pb.RangeRequest{Key: []byte("/cluster")}); return err },
-		"put":    func() error { _, err := raw.Put(ctx, &pb.PutRequest{Key: []byte("/cluster")}); return err },
-		"txn":    func() error { _, err := raw.Txn(ctx, &pb.TxnRequest{}); return err },
+		"range":  func() error { _, err := kv.Range(ctx, &pb.RangeRequest{Key: []byte("/cluster")}); return err },
+		"put":    func() error { _, err := kv.Put(ctx, &pb.PutRequest{Key: []byte("/cluster")}); return err },
+		"txn":    func() error { _, err := kv.Txn(ctx, &pb.TxnRequest{}); return err },
 		"grant":  func() error { _, err := learner.Grant(ctx, 10); return err },
 		"list":   func() error { _, err := learner.MemberList(ctx); return err },
 		"leases": func() error { _, err := learner.Leases(ctx); return err },

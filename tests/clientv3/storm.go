@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -96,6 +97,7 @@ func storm(t *testing.T, n *cluster.Node, watchers, puts int) {
 
 	value := strings.Repeat("s", 2000)
 	revisions := make([]int64, puts)
+	reached := make([]atomic.Int64, watchers)
 	done := make(chan error, 1)
 	go func() {
 		for i := range revisions {
@@ -105,7 +107,14 @@ func storm(t *testing.T, n *cluster.Node, watchers, puts int) {
 				return
 			}
 			revisions[i] = r.Header.Revision
-			if i%10 == 9 {
+			if i%10 == 9 { // behind all that read; who does not is overtaken
+				for w := 0; w < watchers; {
+					if reached[w].Load() >= int64(i-5) || ctx.Err() != nil {
+						w++
+					} else {
+						time.Sleep(time.Millisecond)
+					}
+				}
 				if _, err := clients[1].Compact(ctx, r.Header.Revision-5); err != nil {
 					done <- err
 					return
@@ -122,16 +131,19 @@ func storm(t *testing.T, n *cluster.Node, watchers, puts int) {
 			for at := 0; at < puts; {
 				r, ok := <-ch
 				if !ok || r.Err() != nil {
+					reached[i].Store(int64(puts))
 					bad[i] = fmt.Sprintf("ended after %d events: %v", at, r.Err())
 					return
 				}
 				for _, e := range r.Events {
 					if at >= puts || string(e.Kv.Key) != fmt.Sprint(prefix, at) || len(e.Kv.Value) != len(value)+len(fmt.Sprint(at)) {
+						reached[i].Store(int64(puts))
 						bad[i] = fmt.Sprintf("event %d is %s at %d", at, e.Kv.Key, e.Kv.ModRevision)
 						return
 					}
 					at++
 				}
+				reached[i].Store(int64(at))
 			}
 		}()
 	}
