@@ -117,13 +117,13 @@ func EtcdctlMore(t *testing.T, one, three *cluster.Cluster) {
 		fails("required revision is a future revision", "compaction", "999999999")
 
 		// the cluster
-		members := run(`(?:[0-9a-f]+, started, n[0-9], http://[^ ]+, http://[^ ]+, false\n)+`, "member", "list")
+		members := run(`(?:[0-9a-f]+, started, n[0-9], https?://[^ ]+, https?://[^ ]+, false\n)+`, "member", "list")
 		if n := strings.Count(members[0], "\n"); n != len(c.Nodes) {
 			t.Errorf("%d members listed", n)
 		}
 		run(fmt.Sprintf(`(?:[^\n]+is healthy: successfully committed proposal: took = [^\n]+\n){%d}`, len(c.Nodes)), "endpoint", "health", "--cluster")
-		run(fmt.Sprintf(`(?:http://[^ ]+, [0-9a-f]+, 3\.6\.[0-9]+, [^,]+, (?:true|false), false, [0-9]+, [0-9]+, [0-9]+, \n){%d}`, len(c.Nodes)), "endpoint", "status")
-		hashes := run(fmt.Sprintf(`(?:http://[^ ]+, [0-9]+\n){%d}`, len(c.Nodes)), "endpoint", "hashkv")[0]
+		run(fmt.Sprintf(`(?:https?://[^ ]+, [0-9a-f]+, 3\.6\.[0-9]+, [^,]+, (?:true|false), false, [0-9]+, [0-9]+, [0-9]+, \n){%d}`, len(c.Nodes)), "endpoint", "status")
+		hashes := run(fmt.Sprintf(`(?:https?://[^ ]+, [0-9]+\n){%d}`, len(c.Nodes)), "endpoint", "hashkv")[0]
 		all := regexp.MustCompile(`, ([0-9]+)\n`).FindAllStringSubmatch(hashes, -1)
 		for _, m := range all {
 			if m[1] != all[0][1] {
