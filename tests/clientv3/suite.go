@@ -99,6 +99,10 @@ func All(t *testing.T) {
 		defer watchdog(t, 120*time.Second)()
 		Cluster(t)
 	})
+	t.Run("KillServices", func(t *testing.T) {
+		defer watchdog(t, 120*time.Second)()
+		KillServices(t)
+	})
 	t.Run("NoQuorum", func(t *testing.T) {
 		defer watchdog(t, 120*time.Second)()
 		NoQuorum(t)
