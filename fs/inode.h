@@ -49,7 +49,6 @@ struct inode {
     uint64_t lock_token;  /* of the last lock granted to this mount; 0: none */
     struct list locks;    /* struct lock_mark */
     bool lock_lost;       /* the session in which it was locked is over: no writes before all handles are closed */
-    unsigned n_grants;    /* of locks: readers look at what is newest after one */
     struct stat last;     /* attributes when it died */
     const struct virtual_kind *kind; /* of what is below .quorumfs, in a table of its own (virtual.h); else NULL */
     int64_t number;                  /* of that: a revision, an id */

@@ -1,8 +1,10 @@
 #include "fs/locks.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 #include "fs/mount.h"
 
@@ -39,18 +41,24 @@ bool locks_marked(const struct inode *i, uint64_t owner, int kind)
     return false;
 }
 
-void locks_mark(struct mount *m, struct inode *i, uint64_t owner, int kind)
+void locks_mark(struct mount *m, struct inode *i, uint64_t owner, int kind, const void *via)
 {
     struct lock_mark *k;
 
     m->locks.used_ms = client_now_ms();
-    if (locks_marked(i, owner, kind))
-        return;
+    LIST_FOREACH(it, &i->locks) {
+        k = LIST_ITEM(it, struct lock_mark, link);
+        if (fits(k, owner, kind)) {
+            k->via = via;
+            return;
+        }
+    }
     k = calloc(1, sizeof(*k));
     if (k == NULL)
         abort(); /* a lock that would never be released */
     k->owner = owner;
     k->kind = kind;
+    k->via = via;
     list_push_back(&i->locks, &k->link);
     m->locks.n_marks++;
 }
@@ -79,27 +87,78 @@ void locks_unmark(struct mount *m, struct inode *i, uint64_t owner, int kind)
         i->lock_token = 0;
 }
 
-void locks_closed(struct mount *m, struct inode *i)
+static struct lock_mark *next_to_release(const struct inode *i, const void *via)
 {
-    struct lock_mark *k = NULL;
+    LIST_FOREACH(it, &i->locks) {
+        struct lock_mark *k = LIST_ITEM(it, struct lock_mark, link);
 
-    i->lock_lost = false;
-    do {
-        k = NULL;
-        LIST_FOREACH(it, &i->locks) {
-            k = LIST_ITEM(it, struct lock_mark, link);
-            if (!k->releasing)
-                break;
-            k = NULL;
-        }
-        if (k != NULL)
-            ops_lock_release(m, NULL, i, k->owner, k->kind); /* it may be gone when this returns */
-    } while (k != NULL);
+        if (!k->releasing && (via == NULL || k->via == via))
+            return k;
+    }
+    return NULL;
+}
+
+void locks_closed(struct mount *m, struct inode *i, const void *via)
+{
+    struct lock_mark *k;
+
+    i->lock_lost = i->lock_lost && via != NULL;
+    while ((k = next_to_release(i, via)) != NULL) /* it may be gone when the call returns */
+        ops_lock_release(m, NULL, i, k->owner, k->kind);
 }
 
 int64_t locks_fence(const struct mount *m, const struct inode *i)
 {
     return list_empty(&i->locks) ? 0 : m->locks.lease;
+}
+
+/* The process of a thread: the kernel names threads. */
+static int process_of(int thread)
+{
+    char name[64], text[1024];
+    const char *at = NULL;
+    int process = thread, fd;
+    ssize_t n = 0;
+
+    snprintf(name, sizeof(name), "/proc/%d/status", thread);
+    fd = thread > 0 ? open(name, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        n = read(fd, text, sizeof(text) - 1);
+        close(fd);
+    }
+    if (n > 0) {
+        text[n] = 0;
+        at = strstr(text, "\nTgid:");
+    }
+    if (at != NULL)
+        process = atoi(at + 6);
+    return process;
+}
+
+void locks_note(struct mount *m, uint64_t owner, int thread)
+{
+    struct lock_session *s = &m->locks;
+
+    s->notes[s->grants++ % LOCKS_NOTES] = (struct lock_note){owner, process_of(thread)};
+}
+
+bool locks_granted_since(const struct mount *m, uint64_t grants, uint64_t owner, int thread)
+{
+    const struct lock_session *s = &m->locks;
+    int process;
+
+    if (s->grants == grants)
+        return false;
+    if (s->grants - grants > LOCKS_NOTES)
+        return true;
+    process = process_of(thread);
+    for (uint64_t n = grants; n < s->grants; n++) {
+        const struct lock_note *note = &s->notes[n % LOCKS_NOTES];
+
+        if ((owner != 0 && note->owner == owner) || note->process == process)
+            return true;
+    }
+    return false;
 }
 
 /* ---- the session ---- */

@@ -28,7 +28,15 @@ struct lock_mark { /* that an owner may have locks of the node */
     struct list link;
     uint64_t owner;
     int kind;       /* enum lock_kind */
-    bool releasing; /* its last handle is closed */
+    const void *via; /* the handle by which it was locked last, to be compared only */
+    bool releasing;
+};
+
+/* A process that was granted a lock reads what is newest from then on, through handles that it had open before too. */
+#define LOCKS_NOTES 256 /* past it a reader is taken for one of them */
+struct lock_note {
+    uint64_t owner; /* of fcntl locks: the process's table of files, which its reads name as well */
+    int process;
 };
 
 enum lock_session_state { LOCKS_NONE, LOCKS_STARTING, LOCKS_UP };
@@ -45,6 +53,7 @@ struct lock_session {
     struct list interrupted; /* struct waiting: whose caller got a signal */
     size_t n_waiters, n_marks;
     uint64_t grants, lost;   /* counted */
+    struct lock_note notes[LOCKS_NOTES]; /* of grant number n: notes[n % LOCKS_NOTES] */
 };
 
 void locks_init(struct lock_session *s);
@@ -63,12 +72,17 @@ void locks_compare(struct mount *m);
 /* Ends the session; its locks go at once rather than with the lease. */
 void locks_end(struct mount *m);
 
-void locks_mark(struct mount *m, struct inode *i, uint64_t owner, int kind);
+void locks_mark(struct mount *m, struct inode *i, uint64_t owner, int kind, const void *via);
 bool locks_marked(const struct inode *i, uint64_t owner, int kind); /* kind 0: either */
 void locks_releasing(struct inode *i, uint64_t owner, int kind);
 void locks_unmark(struct mount *m, struct inode *i, uint64_t owner, int kind);
-/* The last handle of the node was closed. */
-void locks_closed(struct mount *m, struct inode *i);
+/* A lock was granted to a thread. */
+void locks_note(struct mount *m, uint64_t owner, int thread);
+/* Whether one was, since so many grants, to the process that reads. */
+bool locks_granted_since(const struct mount *m, uint64_t grants, uint64_t owner, int thread);
+/* A handle of the node was closed by all who had it; NULL: the last one. What was locked by it and is still there is released:
+ * flock's, and fcntl's of open file descriptions, whose owner the kernel does not name at its end. */
+void locks_closed(struct mount *m, struct inode *i, const void *via);
 /* The lease that a commit of the node's content depends on; 0: none. */
 int64_t locks_fence(const struct mount *m, const struct inode *i);
 

@@ -182,8 +182,9 @@ struct waiting {
     bool took_revision;  /* of the answer: the command changed something, at that revision */
     bool granted, queued, signalled; /* of locks (ops_lock.c) */
     uint64_t token;
-    int error;
+    int error, thread;
     struct waiting *partner; /* a lock and its cancellation */
+    struct lock_op *query;   /* F_GETLK's, in arena: a barrier forgets the command */
 };
 
 struct waiting *wait_new(struct mount *m, fuse_req_t req, wait_then then);
@@ -246,7 +247,7 @@ struct handle { /* of a file */
     uint8_t *content;   /* of a read-only handle: the revision found at open */
     size_t content_len;
     int64_t rev;
-    unsigned n_grants;  /* the node's, when content was read */
+    uint64_t grants;    /* of locks to this mount, when content was read */
     bool eof_seen;
 };
 

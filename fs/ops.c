@@ -83,8 +83,8 @@ void ops_free_handle(struct mount *m, struct handle *h)
     if (h->writes)
         i->n_writers--;
     commit_rest(m, i);
-    if (i->n_handles == 0)
-        locks_closed(m, i);
+    if (i->n_handles == 0 || !list_empty(&i->locks))
+        locks_closed(m, i, i->n_handles == 0 ? NULL : h);
     inode_release(&m->inodes, i);
     free(h);
 }

@@ -56,7 +56,7 @@ int ops_load_content(struct mount *m, struct handle *h)
         h->content = copy;
         h->content_len = content.len;
         h->rev = v.rev;
-        h->n_grants = h->node->n_grants;
+        h->grants = m->locks.grants;
         h->eof_seen = false;
     }
     name_place_fini(&p);
@@ -445,8 +445,9 @@ void ops_read(fuse_req_t req, fuse_ino_t id, size_t size, off_t off, struct fuse
         read_live(m, req, i, size, off);
         return;
     }
-    /* At its end, and after a write through this mount, a reader moves on to what is newest. */
-    if ((h->content == NULL || h->eof_seen || i->own_rev > h->rev || i->n_grants != h->n_grants) &&
+    /* At its end, after a write through this mount, and when it has got a lock, a reader moves on to what is newest. */
+    if ((h->content == NULL || h->eof_seen || i->own_rev > h->rev ||
+         locks_granted_since(m, h->grants, fi->lock_owner, fuse_req_ctx(req)->pid)) &&
         !inode_is_dead(&m->inodes, i))
         rc = ops_load_content(m, h);
     if (rc < 0 && h->content == NULL) {
@@ -550,8 +551,6 @@ void ops_release(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
     bool writes = h->writes;
 
     inode_hold(i);
-    if (fi->flock_release && locks_marked(i, fi->lock_owner, LOCK_FLOCK))
-        ops_lock_release(m, NULL, i, fi->lock_owner, LOCK_FLOCK);
     ops_free_handle(m, h);
     if (writes)
         commit_quietly(m, i);

@@ -48,9 +48,8 @@ void ops_lock_granted(struct waiting *w, int error)
     struct inode *i = w->node;
 
     (void)error; /* of the time that it waited: it has the lock */
-    m->locks.grants++;
     i->lock_token = w->token;
-    i->n_grants++; /* readers look at what is newest */
+    locks_note(m, w->cmd.lock.owner, w->thread);
     reply(w, 0);
 }
 
@@ -169,7 +168,7 @@ static void setlk_go(struct waiting *w, int error)
     w->granted = false;
     w->then = lock_answered;
     /* Marked before it is known: what may be held is released at close, whatever became of the answer. */
-    locks_mark(m, i, w->cmd.lock.owner, w->cmd.lock.kind);
+    locks_mark(m, i, w->cmd.lock.owner, w->cmd.lock.kind, (const void *)(uintptr_t)w->fi.fh);
     wait_propose(w);
 }
 
@@ -257,6 +256,8 @@ static struct waiting *begin(fuse_req_t req, fuse_ino_t id, struct fuse_file_inf
     w->node = i;
     inode_hold(i);
     w->cmd.lock = (struct lock_op){.owner = fi->lock_owner};
+    w->thread = fuse_req_ctx(req)->pid;
+    w->fi = *fi;
     return w;
 }
 
@@ -312,12 +313,14 @@ static void getlk_go(struct waiting *w, int error)
 {
     struct mount *m = w->m;
     struct flock lock = {.l_type = F_UNLCK, .l_whence = SEEK_SET};
-    struct lock_op *op = &w->cmd.lock, other;
+    struct lock_op *op = w->query, other;
     bool found = false;
     int rc = -error;
 
     op->ino = w->node->ino;
-    op->session = m->locks.session;
+    op->session = m->locks.session != 0 ? m->locks.session : 1; /* without one: nobody's */
+    if (rc == 0)
+        rc = tail_advance(m); /* locks come and go without a revision */
     if (rc == 0 && !w->node->fresh)
         rc = store_lock_query(m->read, op, &other, &found);
     if (rc < 0) {
@@ -340,6 +343,12 @@ void ops_getlk(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi, struct 
 
     if (w == NULL)
         return;
-    set_range(&w->cmd.lock, lock);
+    w->query = arena_alloc(&w->arena, sizeof(*w->query));
+    if (w->query == NULL) {
+        wait_fail(w, ENOMEM);
+        return;
+    }
+    *w->query = w->cmd.lock;
+    set_range(w->query, lock);
     wait_barrier(w);
 }

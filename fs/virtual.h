@@ -89,6 +89,7 @@ int virtual_list(struct mount *m, const struct inode *dir, virtual_emit emit, vo
 void virtual_view(const struct inode *dir, struct slice name, const struct virtual_kind *kind, struct view *ret_view);
 /* A decimal number as one would print it; -ENOENT. */
 int virtual_number(struct slice text, int64_t *ret_number);
+int virtual_hex(struct slice text, int64_t *ret_number);
 
 /* ---- requests ---- */
 void virtual_lookup(fuse_req_t req, fuse_ino_t parent, const char *name); /* parent 1: of .quorumfs itself */
@@ -105,6 +106,8 @@ const struct virtual_kind *virtual_top(void);
 const struct virtual_kind *virtual_kind_rev(void);
 const struct virtual_kind *virtual_kind_history(void);
 const struct virtual_kind *virtual_kind_events(void);
+const struct virtual_kind *virtual_kind_leases(void);
+const struct virtual_kind *virtual_kind_locks(void);
 void virtual_old_work(struct mount *m);
 void virtual_old_free(struct mount *m);
 

@@ -114,6 +114,10 @@ static int metrics_content(struct mount *m, const struct inode *i, struct slice 
         {"echo_retries_total", "counter", "commands that have to be tried again", m->echo_retries},
         {"echo_lost_total", "counter", "names whose events were lost for want of room", m->overlay_lost},
         {"helper_restarts_total", "counter", "times in a row that the helper was started again", e->restarts},
+        {"locks_marked", "gauge", "owners of this mount that have locks of a file", m->locks.n_marks},
+        {"locks_waiting", "gauge", "requests of this mount that wait for locks", m->locks.n_waiters},
+        {"lock_grants_total", "counter", "locks granted to this mount", m->locks.grants},
+        {"locks_lost_total", "counter", "locks lost with a lease", m->locks.lost},
         {"virtual_requests_total", "counter", "requests below .quorumfs", m->virtual.requests},
     };
 
@@ -127,7 +131,7 @@ static int metrics_content(struct mount *m, const struct inode *i, struct slice 
 
 /* ---- members ---- */
 
-static int hex_number(struct slice text, int64_t *ret_number)
+int virtual_hex(struct slice text, int64_t *ret_number)
 {
     uint64_t n = 0;
 
@@ -196,7 +200,7 @@ static int members_lookup(struct mount *m, const struct inode *dir, struct slice
 {
     struct member_info member;
     struct arena arena;
-    int rc = hex_number(name, ret_number);
+    int rc = virtual_hex(name, ret_number);
 
     arena_init(&arena);
     if (rc == 0)
@@ -240,7 +244,7 @@ struct entry {
     const struct virtual_kind *kind;
 };
 
-#define N_ENTRIES 8
+#define N_ENTRIES 10
 
 static void get_entries(struct entry *entries)
 {
@@ -249,6 +253,7 @@ static void get_entries(struct entry *entries)
         {"revision", &kind_revision}, {"metrics", &kind_metrics},
         {"events", virtual_kind_events()}, {"rev", virtual_kind_rev()},
         {"history", virtual_kind_history()}, {"members", &kind_members},
+        {"leases", virtual_kind_leases()}, {"locks", virtual_kind_locks()},
     };
 
     memcpy(entries, all, sizeof(all));

@@ -129,9 +129,27 @@ func TestOptions(t *testing.T) {
 		expect(t, c.Nodes[1].Mount, `stat -c %s f`, "10000\n")
 	})
 
+	t.Run("a refused write hides nothing", func(t *testing.T) {
+		shell(t, n.Mount, `echo before > hidden`)
+		fd, err := unix.Open(in(n, "hidden"), unix.O_RDWR|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(fd)
+		if _, err := unix.Pwrite(fd, []byte("x"), 9<<20); err != unix.EFBIG {
+			t.Errorf("%v, wanted EFBIG", err)
+		}
+		shell(t, c.Nodes[1].Mount, `echo after > hidden`)
+		cluster.Until(t, "the handle shows what is newest", func() (bool, string) {
+			buf := make([]byte, 10)
+			count, err := unix.Pread(fd, buf, 0)
+			return err == nil && string(buf[:max(count, 0)]) == "after\n", fmt.Sprintf("%q %v", buf[:max(count, 0)], err)
+		})
+	})
+
 	t.Run("without a quorum", func(t *testing.T) {
 		local, stale := mount(t, n, ",consistency=local,timeout=2"), mount(t, n, ",noquorum=stale,timeout=2")
-		strict := mount(t, n, ",timeout=2")
+		strict, patient := mount(t, n, ",timeout=2"), mount(t, n, ",timeout=3600")
 		for _, other := range c.Nodes[1:] {
 			syscall.Kill(other.NodePID(), syscall.SIGSTOP)
 			defer syscall.Kill(other.NodePID(), syscall.SIGCONT)
@@ -164,10 +182,19 @@ func TestOptions(t *testing.T) {
 				return errors.Is(err, syscall.EROFS), fmt.Sprint(err)
 			})
 		}
-		// A signal ends such a wait.
-		p := start(t, "cat", filepath.Join(mount(t, n, ",timeout=3600,consistency=local"), "d/f"))
-		if err := p.Wait(); err != nil {
-			t.Errorf("a local read: %v", err)
+		// A signal ends a wait that has lasted a second.
+		p := start(t, "cat", filepath.Join(patient, "d/f"))
+		cluster.Until(t, "cat waits", func() (bool, string) {
+			state, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", p.Process.Pid))
+			return err == nil && strings.Contains(string(state), "request_wait_answer"), string(state)
+		})
+		p.Process.Signal(syscall.SIGTERM)
+		ended := make(chan error, 1)
+		go func() { ended <- p.Wait() }()
+		select {
+		case <-ended:
+		case <-time.After(cluster.Bound):
+			t.Error("cat still waits")
 		}
 	})
 }
