@@ -245,7 +245,7 @@ int store_hash_kv(struct store_read *r, int64_t revision, uint32_t *ret_hash, in
     }
     if (rc == 0 && status == STATUS_OK) {
         *ret_hash = h.crc;
-        *ret_compact_revision = compacted;
+        *ret_compact_revision = compacted > 0 ? compacted : -1;
         *ret_hash_revision = last;
     }
     hash_fini(&h);

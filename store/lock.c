@@ -72,10 +72,18 @@ static bool is_too_many(const struct lock_table *t)
 
 /* ---- deadlocks ---- */
 
+/* An inode's table, loaded once; of each item whether it was met in somebody's way. */
+struct searched {
+    struct searched *next;
+    struct lock_table t;
+    bool *met;
+};
+
 struct search {
     struct apply *a;
     const struct lock_op *start;
-    struct lock_op owners[DEADLOCK_OWNERS_MAX]; /* met, each once */
+    struct searched *tables;
+    struct lock_op owners[DEADLOCK_OWNERS_MAX]; /* in the way, each once */
     size_t n;
     bool found;
 };
@@ -91,42 +99,98 @@ static void meet(struct search *s, const struct lock_op *op)
         s->owners[s->n++] = *op;
 }
 
-static void meet_blockers(struct search *s, const struct lock_table *t, const struct lock_op *op, uint64_t id)
+static void meet_blockers(struct search *s, struct searched *in, const struct lock_op *op, uint64_t id)
 {
     struct lock_item *item;
     size_t at = 0;
 
-    while (!s->found && (item = lock_table_blocker(t, op, id, true, &at)) != NULL)
+    while (!s->found && s->n < DEADLOCK_OWNERS_MAX && (item = lock_table_blocker(&in->t, op, id, true, &at)) != NULL) {
+        if (in->met[item - in->t.items])
+            continue;
+        in->met[item - in->t.items] = true;
         meet(s, &item->op);
+    }
 }
 
-static int look_at_wait(void *ctx, uint64_t ino, uint64_t id)
+static int search_table(struct search *s, uint64_t ino, struct searched **ret_table)
+{
+    struct searched *in = s->tables;
+    int rc;
+
+    while (in != NULL && in->t.ino != ino)
+        in = in->next;
+    if (in == NULL) {
+        in = arena_alloc(s->a->arena, sizeof(*in));
+        if (in == NULL)
+            return -ENOMEM;
+        rc = lock_table_load(s->a->snap, ino, s->a->arena, &in->t);
+        if (rc < 0)
+            return rc;
+        in->met = arena_array(s->a->arena, in->t.n, sizeof(bool));
+        if (in->met == NULL)
+            return -ENOMEM;
+        memset(in->met, 0, in->t.n * sizeof(bool));
+        in->next = s->tables;
+        s->tables = in;
+    }
+    *ret_table = in;
+    return 0;
+}
+
+static int look_at_item(void *ctx, uint64_t ino, uint64_t id)
 {
     struct search *s = ctx;
-    struct lock_table t;
-    int rc = lock_table_load(s->a->snap, ino, s->a->arena, &t);
+    struct searched *in;
+    size_t low = 0, high;
+    int rc = search_table(s, ino, &in);
 
-    for (size_t i = 0; rc == 0 && i < t.n; i++)
-        if (t.items[i].id == id && t.items[i].op.kind == LOCK_POSIX)
-            meet_blockers(s, &t, &t.items[i].op, id);
-    return rc == 0 && s->found ? 1 : rc;
+    if (rc < 0)
+        return rc;
+    for (high = in->t.n; low < high;) { /* they are in order of their ids */
+        size_t middle = low + (high - low) / 2;
+
+        if (in->t.items[middle].id < id)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    if (low == in->t.n || in->t.items[low].id != id)
+        return -EUCLEAN;
+    if (in->t.items[low].op.wait && in->t.items[low].op.kind == LOCK_POSIX)
+        meet_blockers(s, in, &in->t.items[low].op, id);
+    return s->found ? 1 : 0;
 }
 
-/* Would op, waiting in t, wait for its own owner? */
-static int check_deadlock(struct apply *a, const struct lock_table *t, const struct lock_op *op, bool *ret_found)
+static int note_item(void *ctx, uint64_t ino, uint64_t id)
 {
-    struct search *s = arena_alloc(a->arena, sizeof(*s));
-    int rc = 0;
+    *(bool *)ctx = true;
+    return 1;
+}
 
+/* Would op, waiting there, wait for its own owner? For whom has nothing nobody waits. */
+static int check_deadlock(struct apply *a, const struct lock_op *op, bool *ret_found)
+{
+    struct search *s;
+    struct searched *in;
+    bool has_any = false;
+    int rc = lock_owner_items(a->snap, op, note_item, &has_any);
+
+    *ret_found = false;
+    if (rc < 0 || !has_any)
+        return rc;
+    s = arena_alloc(a->arena, sizeof(*s));
     if (s == NULL)
         return -ENOMEM;
     s->a = a;
     s->start = op;
+    s->tables = NULL;
     s->n = 0;
     s->found = false;
-    meet_blockers(s, t, op, UINT64_MAX);
+    rc = search_table(s, op->ino, &in);
+    if (rc == 0)
+        meet_blockers(s, in, op, UINT64_MAX);
     for (size_t i = 0; rc == 0 && !s->found && i < s->n; i++)
-        rc = lock_owner_waits(a->snap, &s->owners[i], look_at_wait, s);
+        rc = lock_owner_items(a->snap, &s->owners[i], look_at_item, s);
     *ret_found = s->found;
     return rc;
 }
@@ -146,7 +210,7 @@ static int enqueue(struct apply *a, struct lock_table *t, const struct lock_op *
     if (op->kind == LOCK_FLOCK)
         rc = lock_table_free(t, op); /* while it waits it holds nothing */
     else
-        rc = check_deadlock(a, t, op, &deadlock);
+        rc = check_deadlock(a, op, &deadlock);
     if (rc == 0 && deadlock)
         result->status = STATUS_DEADLOCK;
     return rc == 0 && !deadlock ? lock_table_add(t, op, 0) : rc;

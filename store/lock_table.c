@@ -2,7 +2,7 @@
  *
  *   0, inode (8 BE), id (8 BE)                          a lock or a waiter
  *   1, lease (8 BE), inode (8 BE)                       the lease has something on the inode
- *   2, session (8 BE), owner (8 BE), inode, id (8 BE)   the owner waits there
+ *   2, session (8 BE), owner (8 BE), inode, id (8 BE)   the owner has that, or waits for it
  *
  * An inode has at most LOCK_NODE_MAX of them, so a command takes all of them into memory, decides, and writes what
  * changed. */
@@ -122,7 +122,7 @@ static int put_item(struct lock_table *t, const struct lock_item *item, struct b
     bytes_u64(row, (uint64_t)item->op.lease);
     bytes_u64(row, item->token);
     rc = put_row(t, &key, row);
-    if (rc < 0 || !item->op.wait)
+    if (rc < 0)
         return rc;
     key = owner_key(key_bytes, &item->op, t->ino, item->id);
     begin_row(row);
@@ -135,7 +135,7 @@ static int delete_item(struct lock_table *t, const struct lock_item *item)
     MDB_val key = inode_key(key_bytes, t->ino, item->id);
     int rc = delete_row(t, &key);
 
-    if (rc < 0 || !item->op.wait)
+    if (rc < 0)
         return rc;
     key = owner_key(key_bytes, &item->op, t->ino, item->id);
     return delete_row(t, &key);
@@ -266,7 +266,7 @@ static int emit_place(void *ctx, const MDB_val *key, const MDB_val *val)
                    w->key_bytes == OWNER_KEY_BYTES ? get_be64(bytes + w->ino_at + 8) : 0);
 }
 
-int lock_owner_waits(struct snap *p, const struct lock_op *owner, lock_place_fn emit, void *ctx)
+int lock_owner_items(struct snap *p, const struct lock_op *owner, lock_place_fn emit, void *ctx)
 {
     struct place_walk w = {emit, ctx, OWNER_KEY_BYTES, 17};
     uint8_t prefix[OWNER_KEY_BYTES];

@@ -51,9 +51,9 @@ int lock_table_hold(struct lock_table *t, const struct lock_op *op, uint64_t tok
 /* op's range is its owner's no more. */
 int lock_table_free(struct lock_table *t, const struct lock_op *op);
 
-/* The waiters of an owner: emit gets inode and id. Leases: the inodes on which one has anything. */
+/* What an owner has and waits for: emit gets inode and id, and stops with 1. Leases: the inodes on which one has anything. */
 typedef int (*lock_place_fn)(void *ctx, uint64_t ino, uint64_t id);
-int lock_owner_waits(struct snap *p, const struct lock_op *owner, lock_place_fn emit, void *ctx);
+int lock_owner_items(struct snap *p, const struct lock_op *owner, lock_place_fn emit, void *ctx);
 int lock_lease_inodes(struct snap *p, int64_t lease, lock_place_fn emit, void *ctx);
 /* Every row, by inode and age. */
 typedef int (*lock_item_fn)(void *ctx, const struct lock_item *item); /* 1 stops */

@@ -176,7 +176,7 @@ int store_alarms(struct store_read *r, struct arena *arena, struct alarm **ret_a
 /* A hash of everything that the log determines, at the snapshot: equal on all nodes that have applied the same index. As
  * long as reading everything; one snapshot. */
 int store_hash(struct store_read *r, uint32_t *ret_hash, int64_t *ret_revision, uint64_t *ret_applied_index);
-/* etcd's HashKV: a hash of the keys and their history between compaction and revision (0: newest), equal on all nodes
+/* etcd's HashKV: a hash of the keys and their history between compaction (-1: never) and revision (0: newest), equal on all nodes
  * with the same compacted revision, however far they have removed what it took. Long; renews the snapshot of r every now
  * and then (r is to be used for nothing else meanwhile). Status COMPACTED, FUTURE_REVISION; COMPACTED also if
  * compaction overtakes it. */

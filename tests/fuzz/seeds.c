@@ -272,6 +272,10 @@ static void seeds_row(struct bytes *b)
     save_bytes("row", "gone", 1, b);
     log_row_encode(&row, b);
     save_bytes("row", "log", 2, b);
+    row = (struct log_row){.event = {.kind = EVENT_LOCK, .rev = {9, 0}, .key = TEXT("session!"), .lock = {2, 3, 4, 5}},
+                           .value_rev = {9, 0}};
+    log_row_encode(&row, b);
+    save_bytes("row", "log-lock", 2, b);
     log_key_encode(key, (struct rev){9, 1}, 2);
     save("row", "log-key", 3, slice_make(key, sizeof(key)));
 }

@@ -62,6 +62,7 @@ static void revisions_are_checked_as_in_etcd(void **state)
     fixture_begin(&f);
     for (int i = 0; i < 8; i++)
         fixture_put(&f, "k", "v"); /* to revision 9 */
+    assert_int_equal(-1, hash_kv(&f, 0).compacted);
     compact(&f, 5);
     assert_int_equal(STATUS_COMPACTED, hash_kv(&f, 4).status);
     assert_int_equal(STATUS_FUTURE_REVISION, hash_kv(&f, 10).status);
