@@ -301,7 +301,7 @@ static void seeds_frame(struct bytes *b)
 
 static void seeds_text(struct bytes *b)
 {
-    struct identity id = {IDENTITY_FORMAT, 7, 9, "n1"};
+    struct identity id = {.format = IDENTITY_FORMAT, .cluster_id = 7, .member_id = 9, .name = "n1"};
     struct core_member members[2] = {{.id = 1, .address = "http://127.0.0.1:2380", .voter = true},
                                      {.id = 2, .address = "http://[::1]:2380"}};
 
