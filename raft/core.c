@@ -25,6 +25,10 @@
  *      others and lost by this one
  * 14 F a snapshot event for an index that it has already, or has no entry    core_trimmed() ignores it
  *      of, corrupts its list of terms
+ * 15 F who is no voter by its own log refuses its vote, even to whom    feed_vote() lets it be one for that step
+ *      cannot be elected without it, since it was made a voter in between
+ * 16 F who is no voter by its own log believes in its leader for ever, and    core_tick() ends that at the election timeout
+ *      refuses its vote for that
  */
 #include "raft/core_library.h"
 
@@ -494,6 +498,16 @@ static void widen_contact_window(struct core *c, uint64_t before_ms)
     c->raft.election_timer_start = before_ms > begin_ms ? before_ms : begin_ms;
 }
 
+/* The library lets nobody's time be up who has no vote (guard 16). */
+static void forget_silent_leader(struct core *c)
+{
+    c->raft.election_timer_start = c->now_ms;
+    if (c->now_ms < c->heard_ms + c->options.election_ms)
+        return;
+    c->leader = 0;
+    c->raft.follower_state.current_leader.id = 0;
+}
+
 int core_tick(struct core *c, uint64_t now_ms)
 {
     struct raft_event e = {.type = RAFT_TIMEOUT};
@@ -507,6 +521,10 @@ int core_tick(struct core *c, uint64_t now_ms)
     if (c->raft.state == RAFT_FOLLOWER && core_is_sole_voter(&c->raft.configuration, c->options.id) &&
         c->raft.last_stored == core_last_index(c))
         begin_term(c);
+    if (c->raft.state == RAFT_FOLLOWER && !core_is_voter(c, c->options.id)) {
+        forget_silent_leader(c);
+        return 0;
+    }
     rc = core_step(c, &e);
     if (leader)
         widen_contact_window(c, before_ms);

@@ -26,6 +26,7 @@ struct core {
     uint64_t now_ms;
     uint64_t commit;
     uint64_t leader, leader_term;
+    uint64_t heard_ms;       /* the leader, last */
     uint64_t members_version;
     uint64_t change_index; /* raft.configuration_uncommitted_index as last seen */
     uint64_t committed_change_index;
@@ -53,5 +54,8 @@ int core_membership_decode(struct slice payload, struct raft_configuration *ret_
 void core_member_from(uint64_t id, const char *address, int role, struct core_member *ret_member);
 bool core_is_sole_voter(const struct raft_configuration *conf, uint64_t id);
 int core_membership_copy(const struct raft_configuration *from, struct raft_configuration *ret_conf);
+/* A copy in which both are voters. */
+int core_membership_with_voters(const struct raft_configuration *from, uint64_t a, uint64_t b,
+                                struct raft_configuration *ret_conf);
 
 #endif

@@ -213,3 +213,36 @@ int core_membership_copy(const struct raft_configuration *from, struct raft_conf
     *ret_conf = copy;
     return 0;
 }
+
+static int be_voter(struct raft_configuration *conf, uint64_t id)
+{
+    char address[32];
+
+    for (unsigned i = 0; i < conf->n; i++) {
+        if (conf->servers[i].id != id)
+            continue;
+        conf->servers[i].role = RAFT_VOTER;
+        return 0;
+    }
+    snprintf(address, sizeof address, "guest %llx", (unsigned long long)id); /* no URL, so nobody has it */
+    return core_err_from_raft(raft_configuration_add(conf, id, address, RAFT_VOTER));
+}
+
+int core_membership_with_voters(const struct raft_configuration *from, uint64_t a, uint64_t b,
+                                struct raft_configuration *ret_conf)
+{
+    struct raft_configuration conf;
+    int rc = core_membership_copy(from, &conf);
+
+    if (rc < 0)
+        return rc;
+    rc = be_voter(&conf, a);
+    if (rc == 0)
+        rc = be_voter(&conf, b);
+    if (rc < 0) {
+        raft_configuration_close(&conf);
+        return rc;
+    }
+    *ret_conf = conf;
+    return 0;
+}

@@ -65,6 +65,8 @@ static int receive_append(struct core *c, const struct peer_message *m)
     for (size_t i = 0; i < a->n_entries; i++)
         if (a->entries[i].type == LOG_ENTRY_MEMBERSHIP && core_membership_check(a->entries[i].payload) < 0)
             return -EBADMSG;
+    if (a->term >= c->raft.current_term)
+        c->heard_ms = c->now_ms;
     do {
         size_t n = a->n_entries == 0 ? 0 : chunk(a->entries + at, a->n_entries - at);
         int rc = feed_append(c, a, m->peer, a->entries + at, n, prev_index, prev_term);
@@ -97,6 +99,25 @@ static void give_append_result(const struct core *c, const struct peer_message *
         to->rejected = to->last_log_index = 0;
 }
 
+/* A member that is no voter as far as its log goes votes all the same (guard 15): the one who asks may know better, and be
+ * without a quorum for want of it. Nothing in a vote changes the configuration, which is put back behind it. */
+static int feed_vote(struct core *c, struct raft_message *m)
+{
+    struct raft_configuration own = c->raft.configuration, voting;
+    int rc;
+
+    if (core_is_voter(c, c->options.id))
+        return feed_message(c, m);
+    rc = core_membership_with_voters(&own, c->options.id, m->server_id, &voting);
+    if (rc < 0)
+        return core_fail(c, rc, "vote");
+    c->raft.configuration = voting;
+    rc = feed_message(c, m);
+    raft_configuration_close(&c->raft.configuration);
+    c->raft.configuration = own;
+    return rc;
+}
+
 int core_receive(struct core *c, uint64_t now_ms, const struct peer_message *m)
 {
     struct raft_message out = {.server_id = m->peer, .server_address = PEER_ADDRESS};
@@ -120,7 +141,7 @@ int core_receive(struct core *c, uint64_t now_ms, const struct peer_message *m)
         out.request_vote.last_log_term = m->vote.last_term;
         out.request_vote.disrupt_leader = m->vote.disrupt_leader;
         out.request_vote.pre_vote = m->vote.pre_vote;
-        return feed_message(c, &out);
+        return feed_vote(c, &out);
     case PEER_VOTE_RESULT:
         if (c->raft.state != RAFT_CANDIDATE) /* guard 7 */
             return 0;

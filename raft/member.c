@@ -221,6 +221,25 @@ static uint64_t new_id(struct node *n)
     return id;
 }
 
+/* A leader does not remove itself: if it lost its office in the middle, it alone could have the entry without which nobody
+ * is elected, and it would stand no more. It lets another one lead, who is asked then. */
+static bool must_hand_over(const struct node *n, const struct member_change *what)
+{
+    return what->op == MEMBER_REMOVE && what->id == n->config.id && core_is_voter(n->core, n->config.id) &&
+           core_voters(n->core) > 1;
+}
+
+/* False: there is nobody who could take over. */
+static bool hand_over(struct node *n)
+{
+    uint64_t heir = node_fittest(n);
+
+    if (heir == 0)
+        return false;
+    node_core_ok(n, core_transfer(n->core, node_now(n), heir));
+    return true;
+}
+
 /* Begins it. OK: *ret_index is its entry's, 0 for a transfer that has begun. */
 static uint16_t begin(struct node *n, struct member_change *what, uint64_t *ret_index)
 {
@@ -332,6 +351,10 @@ int members_receive_change(struct node *n, uint64_t from, struct slice payload)
         send_result(n, from, m.sequence, STATUS_TOO_MANY_REQUESTS, 0, 0);
         return 0;
     }
+    if (m.op == MEMBER_REMOVE && must_hand_over(n, &(struct member_change){.op = MEMBER_REMOVE, .id = m.id})) {
+        send_result(n, from, m.sequence, hand_over(n) ? STATUS_TOO_MANY_REQUESTS : STATUS_UNHEALTHY, 0, 0);
+        return 0;
+    }
     memcpy(urls, m.peer_urls.len != 0 ? (const char *)m.peer_urls.data : "", m.peer_urls.len);
     urls[m.peer_urls.len] = '\0';
     what = (struct member_change){(enum member_op)m.op, m.learner, m.id, urls};
@@ -436,6 +459,12 @@ static void start(struct node *n, struct member_request *q)
     }
     if (!members_may_change(n))
         return;
+    if (must_hand_over(n, &q->what)) {
+        q->retry_ms = node_now(n) + n->config.election_ms;
+        if (!hand_over(n))
+            end(n, q, STATUS_UNHEALTHY);
+        return;
+    }
     status = begin(n, &q->what, &q->index);
     q->state = q->index != 0 ? REQUEST_COMMITTING : REQUEST_TRANSFERRING;
     q->retry_ms = node_now(n) + 2 * n->config.election_ms; /* of a transfer: its bound */

@@ -75,7 +75,8 @@ static bool url_is_taken(const struct member_view *v, const char *urls, uint64_t
 }
 
 struct count {
-    size_t voters, started, reachable, learners;
+    size_t voters, started, reachable, learners; /* voters: those that become ones when they have caught up, too */
+    size_t voting;                               /* now */
 };
 
 static struct count count(const struct member_view *v, uint64_t without)
@@ -92,6 +93,7 @@ static struct count count(const struct member_view *v, uint64_t without)
             continue;
         }
         c.voters++;
+        c.voting += m->member.voter;
         c.started += m->started;
         c.reachable += m->connected;
     }
@@ -135,7 +137,7 @@ static uint16_t remove_one(const struct member_view *v, const struct member_stat
     size_t at = (size_t)(m - v->members);
 
     if (m->member.voter) {
-        if (rest.voters == 0 || (v->strict && rest.started < rest.voters / 2 + 1))
+        if (rest.voting == 0 || (v->strict && rest.started < rest.voters / 2 + 1))
             return STATUS_NOT_ENOUGH_STARTED;
         /* One that is down is missed by nobody. */
         if (v->strict && m->connected && rest.reachable < rest.voters / 2 + 1)

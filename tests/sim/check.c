@@ -246,9 +246,11 @@ bool check_is_level(const struct world *w)
     for (int i = 0; i < w->n_nodes; i++) {
         const struct node *n = w->nodes[i].node;
 
+        if (!w->nodes[i].member)
+            continue;
         if (n == NULL)
             return false;
-        if (i == 0)
+        if (last == 0)
             last = log_last_index(n->log);
         if (log_last_index(n->log) != last || n->applied_index != last)
             return false;
@@ -328,14 +330,17 @@ static void dump_node(struct world *w, int i, struct dump *d)
 
 void check_converged(struct world *w)
 {
+    int first = world_first_member(w)->index;
     uint32_t crc = 0;
 
-    for (int i = 0; i < w->n_nodes; i++) {
+    for (int i = first; i < w->n_nodes; i++) {
         struct dump d;
 
+        if (!w->nodes[i].member)
+            continue;
         dump_node(w, i, &d);
-        if (i > 0 && d.crc != crc)
-            world_violation(w, "the stores of nodes 0 and %d differ", i);
+        if (i > first && d.crc != crc)
+            world_violation(w, "the stores of nodes %d and %d differ", first, i);
         crc = d.crc;
         free(d.rows);
     }
@@ -359,7 +364,7 @@ void check_final(struct world *w)
     struct checker *c = w->checker;
     struct dump d;
 
-    dump_node(w, 0, &d);
+    dump_node(w, world_first_member(w)->index, &d);
     if (d.n > 0)
         qsort(d.rows, d.n, sizeof *d.rows, compare_rows);
     for (size_t i = 1; i < d.n; i++)

@@ -16,7 +16,8 @@
     X(read_back_of_an_entry) X(forget_leader)        \
     X(commit_told) X(commit_learned) X(lease_question) X(lease_reply) X(lease_granted) X(lease_gone) X(lease_noted)         \
     X(lease_note_taken_back) X(lease_clock_started) X(lease_round) X(own_commands) X(checkpoint_written)      \
-    X(store_swapped) X(log_trimmed) X(store_from_checkpoint) X(store_from_log)
+    X(store_swapped) X(snapshot_offered) X(snapshot_answered) X(log_trimmed) X(store_from_checkpoint) X(store_from_log) X(member_question)     \
+    X(member_answer)
 
 enum branch {
 #define BRANCH_ENUM(name) COVER_##name,
@@ -47,6 +48,7 @@ static const char *const mutants[] = {
     "keepalive_without_round", /* a leader confirms keep-alives by itself */
     "keepalive_with_note", /* and leaves what a checkpoint noted */
     "leases_forgotten",   /* a new leader's clock gives leases a tenth of their time */
+    "early_change",       /* a leader changes the membership before its first commit */
     "trim_early",         /* the log gives up what no checkpoint holds */
     "requeue_early",      /* proposals are sent again while they may still be applied */
 };
@@ -198,6 +200,18 @@ void __wrap_node_send(struct node *n, uint64_t to, uint8_t type, const struct by
         break;
     case PEER_LEASE:
         HIT(lease_question);
+        break;
+    case PEER_SNAPSHOT_OFFER:
+        HIT(snapshot_offered);
+        break;
+    case PEER_SNAPSHOT_REPLY:
+        HIT(snapshot_answered);
+        break;
+    case PEER_MEMBER_CHANGE:
+        HIT(member_question);
+        break;
+    case PEER_MEMBER_RESULT:
+        HIT(member_answer);
         break;
     case PEER_LEASE_REPLY:
         HIT(lease_reply);
@@ -388,6 +402,13 @@ void __wrap_lease_table_order(struct lease_table *t)
     for (size_t i = 0; i < t->count && mutant_is("leases_forgotten"); i++)
         t->heap[i]->deadline_ms -= (uint64_t)t->heap[i]->ttl_s * 900;
     __real_lease_table_order(t);
+}
+
+bool __real_node_has_committed_own(const struct node *n);
+bool __wrap_node_has_committed_own(const struct node *n);
+bool __wrap_node_has_committed_own(const struct node *n)
+{
+    return mutant_is("early_change") || __real_node_has_committed_own(n);
 }
 
 bool __real_proposals_submit_own(struct node *n, struct command *commands, size_t count, uint64_t *ret_index);

@@ -61,10 +61,12 @@ static uint64_t run_seed(uint64_t seed, bool verbose)
     clients_stop(w);
     holders_stop(w);
     deadline = w->now + HEALING_TIME;
-    while (w->now < deadline && !(clients_idle(w) && holders_idle(w) && check_is_level(w)))
+    while (w->now < deadline && !(clients_idle(w) && holders_idle(w) && operator_idle(w) && check_is_level(w)))
         world_run(w, w->now + 100 * MS);
     if (!clients_idle(w))
         world_violation(w, "requests are still not answered %u s after healing", HEALING_TIME / SECOND);
+    if (!operator_idle(w))
+        world_violation(w, "the list of members cannot be read %u s after healing", HEALING_TIME / SECOND);
     if (!holders_idle(w))
         world_violation(w, "leases that nobody keeps alive still live %u s after healing", HEALING_TIME / SECOND);
     if (!check_is_level(w))
@@ -102,10 +104,13 @@ static void print_stats(uint64_t seeds, double seconds)
            (unsigned long long)s->unknown, (unsigned long long)s->retried, (unsigned long long)s->barriers_ok,
            (unsigned long long)s->barriers, (unsigned long long)s->swapped, (unsigned long long)s->swaps);
     printf("sim: %llu leases, %llu of them ended by the clock, %llu keep-alives confirmed; %llu flapping partitions, "
-           "%llu clock jumps, %llu disks that died, %llu checkpoints asked for, %llu defragmentations\n",
+           "%llu clock jumps, %llu disks that died, %llu checkpoints asked for, %llu defragmentations; %llu members added, "
+           "%llu promoted, %llu removed; %llu checkpoints fetched from a peer, %llu installed\n",
            (unsigned long long)s->leases_granted, (unsigned long long)s->leases_ended, (unsigned long long)s->keepalives,
            (unsigned long long)s->flaps, (unsigned long long)s->clock_jumps, (unsigned long long)s->dying_disks,
-           (unsigned long long)s->checkpoints, (unsigned long long)s->defragmentations);
+           (unsigned long long)s->checkpoints, (unsigned long long)s->defragmentations,
+           (unsigned long long)s->added, (unsigned long long)s->promoted, (unsigned long long)s->removed,
+           (unsigned long long)s->fetched, (unsigned long long)s->replaced);
 }
 
 static double seconds_since(const struct timespec *begin)

@@ -55,12 +55,15 @@ void check_quiet_latency(struct world *w)
 {
     struct lone_put first = {0};
 
-    run_put(w, 0, &first);
+    run_put(w, world_first_member(w)->index, &first);
     world_run(w, w->now + SECOND);
     for (int i = 0; i < w->n_nodes; i++) {
         struct lone_put put = {0};
-        uint64_t took = run_put(w, i, &put);
+        uint64_t took;
 
+        if (!w->nodes[i].member)
+            continue;
+        took = run_put(w, i, &put);
         if (!put.ended || put.status != STATUS_OK || took > QUIET_LIMIT)
             world_violation(w, "a lone put at node %d of a healthy cluster took %llu us (status %u)", i,
                             (unsigned long long)took, put.status);

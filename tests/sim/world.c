@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "base/crc32c.h"
-#include "raft/message.h"
+#include "raft/node_state.h"
 
 /* ---- chance ---- */
 
@@ -35,6 +35,32 @@ bool rng_chance(uint64_t *state, unsigned per_mille)
 
 /* ---- saying things ---- */
 
+static void print_nodes(const struct world *w)
+{
+    static const char *const roles[] = {"follower", "candidate", "leader"};
+
+    for (int i = 0; i < w->n_nodes; i++) {
+        const struct sim_node *s = &w->nodes[i];
+        struct core_member members[NODE_MAX_MEMBERS];
+        size_t n;
+
+        if (s->node == NULL) {
+            printf("sim: node %d (%llx) is down\n", i, (unsigned long long)s->id);
+            continue;
+        }
+        printf("sim: node %d (%llx) is %s, leader %llx, term %llu, log %llu to %llu, synced %llu, commit %llu, applied %llu;", i,
+               (unsigned long long)s->id, roles[core_role(s->node->core)], (unsigned long long)core_leader(s->node->core),
+               (unsigned long long)core_term(s->node->core), (unsigned long long)log_first_index(s->node->log),
+               (unsigned long long)log_last_index(s->node->log), (unsigned long long)log_synced_index(s->node->log),
+               (unsigned long long)core_commit(s->node->core), (unsigned long long)s->node->applied_index);
+        n = core_members(s->node->core, members, NODE_MAX_MEMBERS);
+        for (size_t m = 0; m < n; m++)
+            printf(" %llx%s", (unsigned long long)members[m].id, members[m].voter ? "" : members[m].joining ? " (joins)" :
+                   " (learns)");
+        printf("\n");
+    }
+}
+
 void world_violation(struct world *w, const char *format, ...)
 {
     va_list args;
@@ -44,7 +70,9 @@ void world_violation(struct world *w, const char *format, ...)
     va_start(args, format);
     vprintf(format, args);
     va_end(args);
-    printf("\nsim: FAILED; replay with: make sim SEED=%llu\n", (unsigned long long)w->seed);
+    printf("\n");
+    print_nodes(w);
+    printf("sim: FAILED; replay with: make sim SEED=%llu\n", (unsigned long long)w->seed);
     fflush(stdout);
     exit(1);
 }
@@ -163,7 +191,8 @@ static void clock_set_timer(void *ctx, uint64_t at_ms)
 static void deliver(struct world *w, int from, int to, uint8_t type, struct slice payload)
 {
     uint64_t delay = w->faults.latency / 2 + rng_below(&w->rng, w->faults.latency + 1);
-    struct sim_event e = {.kind = SIM_FRAME, .node = to, .from = from, .type = type, .len = payload.len};
+    struct sim_event e = {.kind = SIM_FRAME, .node = to, .from = from, .number = w->nodes[from].id, .type = type,
+                          .len = payload.len, .life = w->nodes[to].id};
 
     if (rng_chance(&w->rng, w->faults.reorder))
         delay += rng_below(&w->rng, 40 * MS);
@@ -184,8 +213,12 @@ static void network_send(void *ctx, uint64_t to, uint8_t type, struct slice payl
         if (w->nodes[i].id == to)
             target = i;
     w->stats.messages++;
-    if (target < 0 || target == s->index)
-        world_violation(w, "node %d sends a frame to %llx", s->index, (unsigned long long)to);
+    if (target == s->index)
+        world_violation(w, "node %d sends a frame to itself", s->index);
+    if (target < 0) { /* it is gone */
+        w->stats.lost++;
+        return;
+    }
     if (w->cut[s->index][target] || rng_chance(&w->rng, w->faults.loss)) {
         w->stats.lost++;
         return;
@@ -200,14 +233,87 @@ static void network_send(void *ctx, uint64_t to, uint8_t type, struct slice payl
 static void network_set_peers(void *ctx, const uint64_t *ids, const char *const *urls, size_t n)
 {
     struct sim_node *s = ctx;
+    struct world *w = s->world;
 
-    if (n + 1 != (size_t)s->world->n_nodes)
-        world_violation(s->world, "node %d wants %zu peers", s->index, n);
+    if (!w->members_change && n + 1 != (size_t)w->n_first)
+        world_violation(w, "node %d wants %zu peers", s->index, n);
+    for (size_t i = 0; i < n; i++)
+        for (int k = 0; k < w->n_nodes; k++)
+            if (w->nodes[k].id == ids[i])
+                world_at(w, MS, SIM_CONNECT, s->index, (uint64_t)k);
 }
 
 static void network_push_out(void *ctx)
 {
     /* everything is on its way at once */
+}
+
+/* A part of the file at a time, from whoever has it, as long as he can be reached. */
+static void network_fetch(void *ctx, const struct fetch *f)
+{
+    struct sim_node *s = ctx;
+
+    s->fetch.number = ++s->world->order;
+    s->fetch.from = f->from;
+    s->fetch.index = f->index;
+    s->fetch.bytes = f->bytes;
+    snprintf(s->fetch.path, sizeof s->fetch.path, "%s", f->path);
+    world_at(s->world, 5 * MS, SIM_FETCH, s->index, s->fetch.number);
+}
+
+static void network_fetch_end(void *ctx)
+{
+    ((struct sim_node *)ctx)->fetch.number = 0;
+}
+
+/* 1: all is there; 0: not yet; -ENOENT. */
+static int copy_part(const char *from, const char *to, uint64_t bytes, size_t part)
+{
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "ab");
+    char *buffer = malloc(part);
+    uint64_t at;
+    size_t n = 0;
+    int rc = -ENOENT;
+
+    if (in != NULL && out != NULL) {
+        fseek(out, 0, SEEK_END);
+        at = (uint64_t)ftell(out);
+        if (fseek(in, (long)at, SEEK_SET) == 0)
+            n = fread(buffer, 1, part, in);
+        rc = fwrite(buffer, 1, n, out) == n && at + n >= bytes ? 1 : 0;
+    }
+    if (in != NULL)
+        fclose(in);
+    if (out != NULL)
+        fclose(out);
+    free(buffer);
+    return rc;
+}
+
+static void fetch_part(struct world *w, struct sim_node *s, uint64_t number)
+{
+    struct sim_node *peer = NULL;
+    char path[256];
+    int rc;
+
+    if (s->node == NULL || s->fetch.number != number || number == 0)
+        return;
+    for (int i = 0; i < w->n_nodes; i++)
+        if (w->nodes[i].id == s->fetch.from && w->nodes[i].node != NULL)
+            peer = &w->nodes[i];
+    if (peer == NULL || w->cut[s->index][peer->index] || w->cut[peer->index][s->index] || peer->paused_until > w->now) {
+        world_at(w, 200 * MS, SIM_FETCH, s->index, number);
+        return;
+    }
+    snprintf(path, sizeof path, "%s/checkpoint-%016llx", peer->dir, (unsigned long long)s->fetch.index);
+    rc = copy_part(path, s->fetch.path, s->fetch.bytes, 16384 + (size_t)rng_below(&w->rng, 262144));
+    if (rc == 0) {
+        world_at(w, 1 + rng_below(&w->rng, 20 * MS), SIM_FETCH, s->index, number);
+        return;
+    }
+    w->stats.fetched += rc == 1;
+    node_fetched(s->node, rc == 1 ? 0 : rc);
+    check_node(w, s);
 }
 
 /* ---- workers ---- */
@@ -266,31 +372,58 @@ static void on_fatal(void *ctx, int error, const char *text)
     world_violation(s->world, "node %d stops: %s (%s)", s->index, text, strerror(-error));
 }
 
+static void on_removed(void *ctx, const char *text)
+{
+    struct sim_node *s = ctx;
+
+    world_note(s->world, "node %d: %s", s->index, text);
+    operator_removed(s->world, s);
+}
+
+/* A checkpoint of the leader took the place of what it had: its process begins again. */
+static void on_replaced(void *ctx)
+{
+    struct sim_node *s = ctx;
+
+    world_note(s->world, "node %d: replaced by a checkpoint", s->index);
+    s->world->stats.replaced++;
+    world_at(s->world, MS, SIM_REPLACED, s->index, s->life);
+}
+
+struct sim_node *world_first_member(struct world *w)
+{
+    for (int i = 0; i < w->n_nodes; i++)
+        if (w->nodes[i].member)
+            return &w->nodes[i];
+    world_violation(w, "there is no member left");
+}
+
 void world_start_node(struct world *w, int i)
 {
     struct sim_node *s = &w->nodes[i];
     struct node_member members[WORLD_MAX_NODES];
-    char urls[WORLD_MAX_NODES][32], text[512];
+    char text[512];
     struct node_config config = {
-        .id = s->id, .cluster_id = 42, .name = "sim", .members = members, .n_members = (size_t)w->n_nodes,
+        .id = s->id, .cluster_id = 42, .name = "sim", .members = members,
+        .n_members = s->joined ? 0 : (size_t)w->n_first, .joined = s->joined, .instance = s->instance,
+        .lax_reconfig = w->lax_reconfig, .max_learners = 2,
         .heartbeat_ms = 50, .election_ms = 500, .proposal_timeout_ms = 3000, .store_dir = s->dir,
         .store_flags = STORE_NOSYNC, .store_map_bytes = (size_t)256 << 20, .log_segment_bytes = w->segment_bytes,
         .log_cache_bytes = 32 * 1024, .lease_note_ms = 1500,
         .checkpoint_entries = w->checkpoint_entries, .catchup_entries = w->catchup_entries};
     struct clock clock = {s, clock_now, clock_wall, clock_random, clock_set_timer};
-    struct network network = {s, network_send, network_set_peers, network_push_out, NULL, NULL, NULL};
+    struct network network = {s, network_send, network_set_peers, network_push_out, NULL, network_fetch, network_fetch_end};
     struct workers workers = {s, workers_submit, workers_idle};
-    struct node_callbacks callbacks = {s, on_revision, on_leader, on_fatal, NULL, NULL};
+    struct node_callbacks callbacks = {s, on_revision, on_leader, on_fatal, on_removed, on_replaced};
     struct disk disk = sim_disk_table(s->disk);
     int rc;
 
-    if (s->node != NULL)
+    if (s->node != NULL || s->id == 0)
         return;
-    for (int m = 0; m < w->n_nodes; m++) {
-        snprintf(urls[m], sizeof urls[m], "http://sim:%d", m);
-        members[m] = (struct node_member){.id = w->nodes[m].id, .name = "sim", .peer_url = urls[m], .voter = true};
-    }
+    for (int m = 0; m < w->n_first; m++)
+        members[m] = (struct node_member){.id = w->first[m].id, .name = "sim", .peer_url = w->first[m].url, .voter = true};
     s->life++;
+    s->fetch.number = 0;
     s->crash_wanted = false;
     s->revision_told = 0;
     s->epoch_told = 0;
@@ -391,6 +524,26 @@ void world_crash_node(struct world *w, int i)
     for (int m = 0; m < w->n_nodes; m++)
         if (w->nodes[m].node != NULL)
             node_peer_disconnected(w->nodes[m].node, s->id);
+}
+
+/* It is needed no more. */
+void world_stop_node(struct world *w, int i)
+{
+    struct sim_node *s = &w->nodes[i];
+
+    if (s->node == NULL)
+        return;
+    s->crash_wanted = true;
+    node_close(s->node);
+    s->node = NULL;
+    for (int m = 0; m < w->n_nodes; m++)
+        if (w->nodes[m].node != NULL)
+            node_peer_disconnected(w->nodes[m].node, s->id);
+}
+
+void world_make_dir(const char *path)
+{
+    mkdir(path, 0700);
 }
 
 void world_heal(struct world *w)
@@ -563,6 +716,7 @@ static void run_work(struct world *w, struct sim_node *s, const struct sim_event
 
 static void frame_arrives(struct world *w, struct sim_node *s, const struct sim_event *e)
 {
+    char text[256];
     int rc;
 
     if (getenv("SIM_FRAMES") != NULL) {
@@ -576,7 +730,13 @@ static void frame_arrives(struct world *w, struct sim_node *s, const struct sim_
             world_note(w, "%d -> %d result term %llu rejected %llu last %llu", e->from, s->index, (unsigned long long)m.append_result.term, (unsigned long long)m.append_result.rejected, (unsigned long long)m.append_result.last_index);
         arena_fini(&a);
     }
-    rc = node_receive(s->node, w->nodes[e->from].id, e->type, slice_make(e->data, e->len));
+    /* The transport lets nobody in who was removed, and tells him so. */
+    if (node_admits(s->node, e->number, w->nodes[e->from].instance, text, sizeof text) == NODE_REMOVED) {
+        if (w->nodes[e->from].id == e->number && w->nodes[e->from].node != NULL)
+            node_peer_refused(w->nodes[e->from].node, s->id, NODE_REMOVED, text);
+        return;
+    }
+    rc = node_receive(s->node, e->number, e->type, slice_make(e->data, e->len));
 
     if (rc < 0)
         world_violation(w, "node %d refuses a frame of type %u from node %d: %s", s->index, e->type, e->from,
@@ -605,7 +765,7 @@ static void handle(struct world *w, const struct sim_event *e)
             node_timer(s->node);
         break;
     case SIM_FRAME:
-        if (s->node != NULL)
+        if (s->node != NULL && e->life == s->id)
             frame_arrives(w, s, e);
         break;
     case SIM_RUN:
@@ -634,6 +794,25 @@ static void handle(struct world *w, const struct sim_event *e)
     case SIM_FLAP:
         flap(w);
         return;
+    case SIM_MEMBERS:
+        operator_event(w);
+        return;
+    case SIM_GONE:
+        operator_gone(w, s, e->number);
+        return;
+    case SIM_FETCH:
+        fetch_part(w, s, e->number);
+        return;
+    case SIM_REPLACED:
+        if (s->node != NULL && s->life == e->number) {
+            world_stop_node(w, e->node);
+            world_start_node(w, e->node);
+        }
+        return;
+    case SIM_CONNECT:
+        if (s->node != NULL && w->nodes[e->number].node != NULL)
+            node_peer_connected(s->node, w->nodes[e->number].id);
+        return;
     case SIM_STOP:
         if (s->node != NULL && s->life == e->number) {
             world_crash_node(w, e->node);
@@ -658,7 +837,9 @@ void world_run(struct world *w, uint64_t until)
         mark[0] = e.at;
         mark[1] = (uint64_t)e.kind << 32 | (uint64_t)e.node << 16 | e.type;
         mark[2] = e.number;
-        mark[3] = e.data != NULL ? crc32c(0, e.data, e.len) : 0;
+        /* A checkpoint file's checksum is of its environment's number as well, and that is not of our dice. */
+        mark[3] = e.data != NULL && e.type != PEER_SNAPSHOT_OFFER && e.type != PEER_SNAPSHOT_REPLY ?
+                      crc32c(0, e.data, e.len) : 0;
         trace(w, mark, sizeof mark);
         handle(w, &e);
         free(e.data);
@@ -677,7 +858,7 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
     w->trace = 0xCBF29CE484222325u;
     w->verbose = verbose;
     snprintf(w->dir, sizeof w->dir, "%s", dir);
-    w->n_nodes = rng_chance(&w->rng, 100) ? 1 : rng_chance(&w->rng, 150) ? 5 : 3;
+    w->n_first = w->n_nodes = rng_chance(&w->rng, 100) ? 1 : rng_chance(&w->rng, 150) ? 5 : 3;
     w->faults.latency = 200 + rng_below(&w->rng, 10 * MS);
     w->faults.loss = rng_chance(&w->rng, 600) ? (unsigned)rng_below(&w->rng, 150) : 0;
     w->faults.duplicate = rng_chance(&w->rng, 600) ? (unsigned)rng_below(&w->rng, 100) : 0;
@@ -695,7 +876,11 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
     w->faults.dying_disks = rng_chance(&w->rng, 500);
     w->faults.upkeep = rng_chance(&w->rng, 500);
     w->checkpoint_entries = rng_chance(&w->rng, 500) ? 50 + rng_below(&w->rng, 500) : 0;
-    w->catchup_entries = w->n_nodes == 1 ? rng_below(&w->rng, 100) : 100000;
+    w->members_change = w->faults.members = rng_chance(&w->rng, 400);
+    w->lax_reconfig = rng_chance(&w->rng, 700);
+    if (w->members_change)
+        w->n_nodes += 2;
+    w->catchup_entries = rng_chance(&w->rng, 700) ? rng_below(&w->rng, 300) : 100000;
     w->padding = rng_chance(&w->rng, 600) ? 0 : rng_chance(&w->rng, 900) ? 3000 : 60000;
     w->segment_bytes = w->padding <= 3000 && rng_chance(&w->rng, 500) ? 64 * 1024 : 5 * 1024 * 1024;
     w->checker = checker_new();
@@ -704,7 +889,13 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
 
         s->world = w;
         s->index = i;
-        s->id = 0x100u + (uint64_t)i;
+        s->instance = rng_next(&w->rng);
+        if (i < w->n_first) {
+            s->id = w->first[i].id = 0x100u + (uint64_t)i;
+            snprintf(s->url, sizeof s->url, "http://sim:%d", 100 + i);
+            snprintf(w->first[i].url, sizeof w->first[i].url, "%s", s->url);
+            s->member = true;
+        }
         s->disk = sim_disk_new(&w->rng);
         s->disk_latency = 200 + rng_below(&w->rng, 5 * MS);
         snprintf(s->dir, sizeof s->dir, "%.90s/node%d", dir, i);
@@ -712,7 +903,8 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
     }
     w->clients = clients_new(w);
     w->holders = holders_new(w);
-    for (int i = 0; i < w->n_nodes; i++)
+    w->operator = operator_new(w);
+    for (int i = 0; i < w->n_first; i++)
         world_at(w, rng_below(&w->rng, 100 * MS), SIM_START, i, 0);
     world_at(w, 2 * SECOND, SIM_FAULT, 0, 0);
     return w;
@@ -729,6 +921,7 @@ void world_free(struct world *w)
         free(w->heap[i].data);
     clients_free(w->clients);
     holders_free(w->holders);
+    operator_free(w->operator);
     checker_free(w->checker);
     free(w->heap);
     free(w);

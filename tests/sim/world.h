@@ -21,6 +21,7 @@ struct world;
 struct sim_disk;
 struct clients;
 struct holders;
+struct operator;
 struct checker;
 
 /* ---- chance ---- */
@@ -64,7 +65,14 @@ struct sim_node {
     char dir[128];
     struct sim_disk *disk;
     struct node *node;  /* NULL: down */
-    uint64_t life;
+    uint64_t life, instance;
+    char url[32];
+    /* As the operator believes; joined: after the cluster began; removal_asked: once, it may take effect at any time. */
+    bool member, learner, joined, removal_asked, removing;
+    struct {
+        uint64_t number, from, index, bytes; /* number 0: none */
+        char path[512];
+    } fetch;
     uint64_t timer_number;
     bool crash_wanted, full;
     unsigned busy[WORK_QUEUES];
@@ -83,18 +91,24 @@ struct faults { /* per mille, or times */
     unsigned loss, duplicate, reorder;
     uint64_t latency;
     bool crashes, partitions, slow_disks, transfers, pauses, full_disks, dying_starts, stores_lost;
-    bool flaps, clock_jumps, dying_disks, upkeep;
+    bool flaps, clock_jumps, dying_disks, upkeep, members;
 };
 
 struct stats {
     uint64_t events, messages, lost, duplicated, crashes, partitions, elections, transfers, pauses, full_disks, stores_lost, dead_starts;
     uint64_t proposed, acknowledged, unknown, refused, retried, barriers, barriers_ok;
-    uint64_t flaps, clock_jumps, dying_disks, checkpoints, defragmentations, swaps, swapped, leases_granted, leases_ended, keepalives;
+    uint64_t flaps, clock_jumps, dying_disks, checkpoints, defragmentations, added, promoted, removed, fetched, replaced, swaps, swapped, leases_granted, leases_ended, keepalives;
 };
 
 struct world {
     uint64_t seed, rng, now, order, trace;
-    int n_nodes;
+    int n_nodes; /* machines: members, and those that may become ones */
+    int n_first; /* members of the new cluster */
+    struct {
+        uint64_t id;
+        char url[32];
+    } first[WORLD_MAX_NODES];
+    bool members_change, lax_reconfig;
     struct sim_node nodes[WORLD_MAX_NODES];
     bool cut[WORLD_MAX_NODES][WORLD_MAX_NODES], flapping[WORLD_MAX_NODES][WORLD_MAX_NODES];
     unsigned flaps_left;
@@ -104,6 +118,7 @@ struct world {
     struct stats stats;
     struct clients *clients;
     struct holders *holders;
+    struct operator *operator;
     struct checker *checker;
     char dir[96];
     bool verbose, ending;
@@ -118,12 +133,16 @@ void world_violation(struct world *w, const char *format, ...)
     __attribute__((format(printf, 2, 3), noreturn));
 void world_note(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A call in so many microseconds; kind and number are the caller's. */
-enum { SIM_TIMER = 1, SIM_FRAME, SIM_RUN, SIM_DONE, SIM_FAULT, SIM_CLIENT, SIM_START, SIM_HOLDER, SIM_FLAP, SIM_STOP };
+enum { SIM_TIMER = 1, SIM_FRAME, SIM_RUN, SIM_DONE, SIM_FAULT, SIM_CLIENT, SIM_START, SIM_HOLDER, SIM_FLAP, SIM_STOP, SIM_MEMBERS, SIM_GONE,
+       SIM_CONNECT, SIM_FETCH, SIM_REPLACED };
 void world_at(struct world *w, uint64_t delay, int kind, int node, uint64_t number);
 /* Runs until that time, or until nothing is left to do. */
 void world_run(struct world *w, uint64_t until);
 void world_start_node(struct world *w, int i);
 void world_crash_node(struct world *w, int i);
+void world_stop_node(struct world *w, int i); /* for good */
+void world_make_dir(const char *path);
+struct sim_node *world_first_member(struct world *w);
 void world_remove_tree(const char *path);
 /* Everything is repaired: no loss, no cuts, all nodes up. */
 void world_heal(struct world *w);
@@ -143,6 +162,14 @@ bool holders_idle(const struct world *w);
 void holders_stop(struct world *w);
 void check_lease_gone(struct world *w, int node, int64_t id);
 void check_leases_final(struct world *w);
+
+/* ---- members.c ---- */
+struct operator *operator_new(struct world *w);
+void operator_free(struct operator *o);
+void operator_event(struct world *w);
+bool operator_idle(const struct world *w);
+void operator_removed(struct world *w, struct sim_node *s);
+void operator_gone(struct world *w, struct sim_node *s, uint64_t id);
 
 /* ---- check.c ---- */
 struct checker *checker_new(void);

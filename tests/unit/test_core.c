@@ -662,6 +662,72 @@ static void fault_13_a_sole_voter_leads_in_a_term_of_its_own(void **state)
     stop(&m);
 }
 
+/* It was made a voter by an entry that it has not got: whoever has it needs its vote. */
+static void fault_15_who_is_no_voter_by_its_own_log_votes(void **state)
+{
+    struct peer_message ask = {.type = PEER_VOTE, .peer = 2};
+    struct member m;
+
+    start(&m, 4, 3); /* the members are 1 to 3 */
+    ask.vote = (struct peer_vote){.term = 5, .last_index = 2, .last_term = 2};
+    m.n_mail = 0;
+    assert_int_equal(core_receive(m.core, 10, &ask), 0);
+    assert_int_equal(m.n_mail, 1);
+    assert_true(m.mail[0].type == PEER_VOTE_RESULT && m.mail[0].peer == 2 && m.mail[0].vote_result.granted);
+    assert_true(m.hard_state.term == 5 && m.hard_state.voted_for == 2);
+    ask.peer = 3; /* once a term, and nobody whose log is behind */
+    m.n_mail = 0;
+    assert_int_equal(core_receive(m.core, 10, &ask), 0);
+    assert_true(m.n_mail == 1 && !m.mail[0].vote_result.granted);
+    ask.vote = (struct peer_vote){.term = 6, .last_index = 0, .last_term = 0};
+    m.n_mail = 0;
+    assert_int_equal(core_receive(m.core, 10, &ask), 0);
+    assert_true(m.n_mail == 1 && !m.mail[0].vote_result.granted);
+    assert_false(core_is_voter(m.core, 4)); /* and it stands for nothing itself */
+    assert_int_equal(core_voters(m.core), 3);
+    for (int i = 0; i < 10; i++)
+        assert_int_equal(core_tick(m.core, core_timeout_ms(m.core)), 0);
+    assert_int_equal(core_role(m.core), CORE_FOLLOWER);
+    stop(&m);
+}
+
+static void fault_16_who_has_no_vote_forgets_a_silent_leader(void **state)
+{
+    struct peer_message ask = {.type = PEER_VOTE, .peer = 3};
+    struct member m;
+    uint64_t silent_ms;
+
+    start(&m, 4, 3);
+    assert_int_equal(append(&m, 2, 1, 1, 1, NULL, 0), 0);
+    assert_int_equal(core_leader(m.core), 2);
+    ask.vote = (struct peer_vote){.term = 3, .last_index = 2, .last_term = 2, .pre_vote = true};
+    m.n_mail = 0;
+    assert_int_equal(core_receive(m.core, 20, &ask), 0);
+    assert_true(m.n_mail == 1 && !m.mail[0].vote_result.granted); /* it defends whom it hears */
+    for (int i = 0; i < 40; i++) { /* it is heard: nothing changes */
+        ask.peer = 2;
+        ask.type = PEER_APPEND;
+        ask.append = (struct peer_append){2, 1, 1, 1, NULL, 0};
+        assert_int_equal(core_receive(m.core, 100 + 100 * (uint64_t)i, &ask), 0);
+        assert_int_equal(core_tick(m.core, 100 + 100 * (uint64_t)i), 0);
+        assert_int_equal(core_leader(m.core), 2);
+    }
+    ask = (struct peer_message){.type = PEER_VOTE, .peer = 3};
+    ask.vote = (struct peer_vote){.term = 3, .last_index = 2, .last_term = 2, .pre_vote = true};
+    silent_ms = 4000;
+    while (core_leader(m.core) != 0) {
+        silent_ms = core_timeout_ms(m.core);
+        assert_in_range(silent_ms, 4000, 9000);
+        assert_int_equal(core_tick(m.core, silent_ms), 0);
+    }
+    assert_true(silent_ms >= 5000);
+    assert_true(core_timeout_ms(m.core) > silent_ms + 500); /* and it does not tick without end */
+    m.n_mail = 0;
+    assert_int_equal(core_receive(m.core, silent_ms + 1, &ask), 0);
+    assert_true(m.n_mail == 1 && m.mail[0].vote_result.granted);
+    stop(&m);
+}
+
 static void fault_14_what_is_trimmed_twice_is_trimmed_once(void **state)
 {
     struct log_entry entries[3] = {command(2), command(2), command(2)};
@@ -754,6 +820,8 @@ int main(void)
         cmocka_unit_test(fault_11_a_late_rejection_does_not_wedge_a_follower),
         cmocka_unit_test(fault_12_heartbeats_out_of_step_do_not_end_the_pipeline),
         cmocka_unit_test(fault_13_a_sole_voter_leads_in_a_term_of_its_own),
+        cmocka_unit_test(fault_15_who_is_no_voter_by_its_own_log_votes),
+        cmocka_unit_test(fault_16_who_has_no_vote_forgets_a_silent_leader),
         cmocka_unit_test(fault_14_what_is_trimmed_twice_is_trimmed_once),
         cmocka_unit_test(a_leader_without_answers_steps_down),
         cmocka_unit_test(a_new_leader_with_all_committed_has_no_entry_of_its_own),

@@ -123,6 +123,18 @@ static void a_change_may_not_cost_the_quorum(void **state)
     assert_int_equal(verdict(&v, MEMBER_REMOVE, 3, false, ""), STATUS_OK);        /* it is missed by nobody */
 }
 
+/* Who has yet to catch up has no vote: without the last one that has, nobody could be elected. */
+static void the_last_vote_stays(void **state)
+{
+    struct member_view v = view_of(2, 0);
+
+    v.strict = false;
+    states[1].member.voter = false;
+    states[1].member.joining = true;
+    assert_int_equal(verdict(&v, MEMBER_REMOVE, 1, false, ""), STATUS_NOT_ENOUGH_STARTED);
+    assert_int_equal(verdict(&v, MEMBER_REMOVE, 2, false, ""), STATUS_OK);
+}
+
 /* ---- one node ---- */
 
 struct change {
@@ -277,6 +289,40 @@ static void a_change_on_a_leader_ends_when_it_is_applied(void **state)
     bench_free(b);
 }
 
+static void a_leader_lets_another_lead_before_it_is_removed(void **state)
+{
+    struct peer_member_change m = {.sequence = 5, .op = MEMBER_REMOVE, .id = 1};
+    struct peer_member_result result;
+    struct bench *b = bench_new();
+    struct change c;
+    struct bytes out = {0};
+    struct node_status s;
+
+    b->lax = true;
+    assert_int_equal(bench_open(b, 3), 0);
+    assert_int_equal(node_start(b->node), 0);
+    elect(b);
+    ask(b, &c, SOCKET_MEMBER_REMOVE, 1, false, "");
+    assert_true(c.ended == 1 && c.done.status == STATUS_UNHEALTHY); /* nobody is connected who could */
+    node_peer_connected(b->node, 2);
+    ask(b, &c, SOCKET_MEMBER_REMOVE, 1, false, "");
+    node_status(b->node, &s);
+    assert_true(c.ended == 0 && s.n_members == 3);
+    assert_int_equal(last_sent(b, PEER_TIMEOUT_NOW)->to, 2);
+    peer_member_change_encode(&m, &out); /* the same for one that a peer asks for */
+    assert_int_equal(node_receive(b->node, 3, PEER_MEMBER_CHANGE, bytes_slice(&out)), 0);
+    settle(b);
+    if (last_sent(b, PEER_MEMBER_RESULT) != NULL) {
+        assert_int_equal(peer_member_result_decode(bytes_slice(&last_sent(b, PEER_MEMBER_RESULT)->payload), &result), 0);
+        assert_int_equal(result.status, STATUS_TOO_MANY_REQUESTS); /* it asks again, whoever leads then */
+    }
+    assert_int_equal(append_from(b, 2, s.term + 1, s.last_index, s.term, s.commit_index, NULL, 0), 0);
+    pass_time(b, ELECTION_MS + 100);
+    assert_non_null(last_sent(b, PEER_MEMBER_CHANGE)); /* the new one is asked */
+    bytes_fini(&out);
+    bench_free(b);
+}
+
 static void a_peer_s_question_is_carried_out_once(void **state)
 {
     struct peer_member_change m = {.sequence = 5, .op = MEMBER_REMOVE, .id = 3};
@@ -411,6 +457,8 @@ int main(void)
         cmocka_unit_test(a_removed_member_is_let_in_no_more),
         cmocka_unit_test(no_change_before_the_first_commit_of_a_term),
         cmocka_unit_test(a_change_on_a_leader_ends_when_it_is_applied),
+        cmocka_unit_test(the_last_vote_stays),
+        cmocka_unit_test(a_leader_lets_another_lead_before_it_is_removed),
         cmocka_unit_test(a_peer_s_question_is_carried_out_once),
         cmocka_unit_test(a_follower_asks_its_leader_and_waits_until_it_has_applied),
         cmocka_unit_test(a_change_ends_at_its_deadline_and_too_many_are_refused),
