@@ -167,14 +167,18 @@ func quietAt(t testing.TB, n *cluster.Node, mount string) {
 // A put of clientv3 (here: of quorumctl) is an event on every mount.
 func TestPutsAreEventsEverywhere(t *testing.T) {
 	c := three(t)
-	shell(t, c.Nodes[0].Mount, "mkdir etc")
 	var watchers []*Watcher
 	for _, n := range c.Nodes {
-		cluster.Until(t, n.Name+" has etc", func() (bool, string) {
-			_, err := os.Stat(n.Mount + "/etc")
-			return err == nil, fmt.Sprint(err)
+		watchers = append(watchers, Watch(t, n.Mount, "."))
+	}
+	shell(t, c.Nodes[0].Mount, "mkdir etc")
+	want := []string{"CREATE etc dir"}
+	for k, w := range watchers { // the directory can be seen before it is told of, and that telling is not what follows
+		cluster.Until(t, c.Nodes[k].Name+" tells of etc", func() (bool, string) {
+			got := text(w.Events())
+			return got == want[0], got
 		})
-		watchers = append(watchers, Watch(t, n.Mount, ".", "etc"))
+		w.Add("etc")
 	}
 	steps := []struct {
 		do   func(n *cluster.Node) error
@@ -188,7 +192,6 @@ func TestPutsAreEventsEverywhere(t *testing.T) {
 		{func(n *cluster.Node) error { _, err := n.Delete("/deep/er/f"); return err }, []string{"DELETE deep dir"}},
 		{func(n *cluster.Node) error { _, err := n.Delete("/etc/x"); return err }, []string{"DELETE etc/x"}},
 	}
-	var want []string
 	for i, s := range steps {
 		if err := s.do(c.Nodes[(i+1)%3]); err != nil {
 			t.Fatal(err)
