@@ -103,6 +103,8 @@ static void on_ready_timer(uv_timer_t *t)
 
 static void become_ready(struct program *p)
 {
+    if (p->ready)
+        return;
     p->ready = true;
     log_info(&p->logger, "member %016llx of cluster %016llx serves", (unsigned long long)p->identity.member_id,
              (unsigned long long)p->identity.cluster_id);
@@ -146,6 +148,14 @@ static void publish(struct program *p)
     p->proposal.done = on_published;
     p->asking = true;
     node_propose(p->node, &p->proposal);
+}
+
+/* While the cluster's version is an older one, some members may have kept what was published without its version, because
+ * they did not know of that yet: whoever comes to lead is told again. */
+static void publish_again(struct program *p)
+{
+    if (p->ready && !p->asking && p->phase == PHASE_RUNNING && !publish_is_known(node_store(p->node)))
+        publish(p);
 }
 
 static void on_ready_barrier(struct node_barrier *b, uint16_t status, uint64_t epoch, int64_t revision)
@@ -196,6 +206,8 @@ static void on_leader(void *ctx, uint64_t leader, uint64_t term)
         socket_server_on_leader(p->server, leader, term);
     if (leader != 0)
         ask_ready(p);
+    if (leader != 0)
+        publish_again(p);
 }
 
 static void on_fatal(void *ctx, int error, const char *text)

@@ -278,6 +278,8 @@ struct node {
     struct {
         struct compactor compactor;
         uint64_t look_ms, quota_term;
+        bool version_settled; /* the cluster's is this program's */
+        bool older_member;    /* one has published a version below it, or none: what it does not know is not proposed */
     } upkeep;
     struct {
         struct list members, maintain; /* ended; told at the next turn */

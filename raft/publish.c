@@ -11,12 +11,13 @@ static void describe(uint64_t id, const struct config *c, struct slice *urls, ch
         urls[i] = slice_from_str(text[i]);
     }
     *ret_m = (struct member_info){
-        .id = id, .name = slice_from_str(c->name), .client_urls = urls, .n_client_urls = c->advertise_client.count};
+        .id = id, .name = slice_from_str(c->name), .client_urls = urls, .n_client_urls = c->advertise_client.count,
+        .version = APPLY_VERSION};
 }
 
 static bool is_same(const struct member_info *a, const struct member_info *b)
 {
-    if (a->id != b->id || !slice_equal(a->name, b->name) || a->n_client_urls != b->n_client_urls)
+    if (a->id != b->id || a->version != b->version || !slice_equal(a->name, b->name) || a->n_client_urls != b->n_client_urls)
         return false;
     for (size_t i = 0; i < a->n_client_urls; i++)
         if (!slice_equal(a->client_urls[i], b->client_urls[i]))
@@ -42,6 +43,16 @@ bool publish_is_current(struct store *s, uint64_t id, const struct config *c)
     store_read_end(r);
     arena_fini(&arena);
     return same;
+}
+
+bool publish_is_known(struct store *s)
+{
+    struct store_read *r = NULL;
+    struct store_meta meta = {0};
+    bool known = store_read_begin(s, &r) == 0 && store_read_meta(r, &meta) == 0 && meta.cluster_version >= APPLY_VERSION;
+
+    store_read_end(r);
+    return known;
 }
 
 int publish_encode(uint64_t id, const struct config *c, struct bytes *out)

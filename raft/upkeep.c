@@ -1,6 +1,7 @@
-/* upkeep.c - what the leader proposes without being asked: compactions, and the quota that its flag names.
+/* upkeep.c - what the leader proposes without being asked: compactions, the quota that its flag names, and the cluster's
+ * version, when every member has published that it knows it. Until then no member proposes what an older one would stop at.
  *
- * Both are the leader's own commands, in its term or not at all (proposals_submit_own()): one that is lost with
+ * These are the leader's own commands, in its term or not at all (proposals_submit_own()): one that is lost with
  * leadership is the next leader's business. */
 #include "raft/node_state.h"
 
@@ -55,23 +56,73 @@ static int read_meta(struct node *n, struct store_meta *ret_meta)
     return rc;
 }
 
-static void settle_quota(struct node *n)
+static void settle_quota(struct node *n, const struct store_meta *meta)
 {
     struct command cmd = {.kind = COMMAND_QUOTA_SET};
-    struct store_meta meta;
     uint64_t index;
 
-    if (read_meta(n, &meta) < 0 || meta.cluster_version < QUOTA_VERSION)
+    if (meta->cluster_version < QUOTA_VERSION)
         return; /* an older member would stop at this command */
-    cmd.quota.bytes = wanted_quota(n, meta.quota_bytes);
-    if (cmd.quota.bytes != meta.quota_bytes)
+    cmd.quota.bytes = wanted_quota(n, meta->quota_bytes);
+    if (cmd.quota.bytes != meta->quota_bytes)
         proposals_submit_own(n, &cmd, 1, &index);
     n->upkeep.quota_term = core_term(n->core);
+}
+
+/* What the members have published: the oldest version of those who did, and whether all did. */
+static int read_versions(struct node *n, uint32_t *ret_oldest, bool *ret_all)
+{
+    struct core_member members[NODE_MAX_MEMBERS];
+    size_t count = core_members(n->core, members, NODE_MAX_MEMBERS), n_known = 0;
+    struct member_info *known = NULL;
+    struct store_read *read = NULL;
+    struct arena arena;
+    int rc;
+
+    arena_init(&arena);
+    rc = store_read_begin(n->store, &read);
+    if (rc == 0)
+        rc = store_members(read, &arena, &known, &n_known);
+    *ret_oldest = UINT32_MAX;
+    *ret_all = rc == 0;
+    for (size_t i = 0; rc == 0 && i < count && i < NODE_MAX_MEMBERS; i++) {
+        bool found = false;
+
+        for (size_t k = 0; k < n_known; k++) {
+            if (known[k].id != members[i].id)
+                continue;
+            found = true;
+            if (known[k].version < *ret_oldest)
+                *ret_oldest = known[k].version;
+        }
+        *ret_all &= found;
+    }
+    store_read_end(read);
+    arena_fini(&arena);
+    return rc;
+}
+
+static void settle_version(struct node *n, const struct store_meta *meta)
+{
+    struct command cmd = {.kind = COMMAND_CLUSTER_VERSION};
+    uint64_t index;
+    uint32_t oldest;
+    bool all;
+
+    n->upkeep.version_settled = meta->cluster_version >= APPLY_VERSION;
+    n->upkeep.older_member = false;
+    if (n->upkeep.version_settled || read_versions(n, &oldest, &all) < 0)
+        return;
+    n->upkeep.older_member = oldest < APPLY_VERSION;
+    cmd.cluster_version.version = oldest < APPLY_VERSION ? oldest : APPLY_VERSION;
+    if (all && cmd.cluster_version.version >= QUOTA_VERSION && cmd.cluster_version.version > meta->cluster_version && leads(n))
+        proposals_submit_own(n, &cmd, 1, &index);
 }
 
 void upkeep_pump(struct node *n)
 {
     uint64_t now = node_now(n), index;
+    struct store_meta meta;
     int64_t revision;
 
     if (now >= n->upkeep.compactor.next_ms &&
@@ -83,6 +134,11 @@ void upkeep_pump(struct node *n)
     if (now < n->upkeep.look_ms || n->failed)
         return;
     n->upkeep.look_ms = now + LOOK_MS;
+    if (n->upkeep.version_settled && (n->upkeep.quota_term == core_term(n->core) || !leads(n)))
+        return;
+    if (read_meta(n, &meta) < 0)
+        return;
+    settle_version(n, &meta);
     if (n->upkeep.quota_term != core_term(n->core) && leads(n))
-        settle_quota(n);
+        settle_quota(n, &meta);
 }

@@ -235,6 +235,84 @@ static void an_idle_node_removes_what_a_compaction_took(void **state)
     bench_free(b);
 }
 
+static void publish(struct bench *b, uint64_t id, uint32_t version)
+{
+    struct command cmd = {.kind = COMMAND_MEMBER_PUBLISH,
+                          .member = {.id = id, .name = slice_from_str("m"), .version = version}};
+    struct bytes out = {0};
+    struct put put = {0};
+
+    command_encode(&cmd, &out);
+    put.p.take_command = bytes_take(&out, &put.p.command_len);
+    put.p.done = put_done;
+    node_propose(b->node, &put.p);
+    settle(b);
+    assert_true(put.ended == 1 && put.status == STATUS_OK);
+}
+
+static struct store_meta meta_of(struct bench *b)
+{
+    struct store_read *read;
+    struct store_meta meta;
+
+    assert_int_equal(store_read_begin(node_store(b->node), &read), 0);
+    assert_int_equal(store_read_meta(read, &meta), 0);
+    store_read_end(read);
+    return meta;
+}
+
+static uint16_t grant(struct bench *b)
+{
+    struct command cmd = {.kind = COMMAND_LEASE_GRANT, .lease = {.id = 5, .ttl_s = 60}};
+    struct bytes out = {0};
+    struct put put = {0};
+
+    command_encode(&cmd, &out);
+    put.p.take_command = bytes_take(&out, &put.p.command_len);
+    put.p.done = put_done;
+    node_propose(b->node, &put.p);
+    settle(b);
+    assert_int_equal(put.ended, 1);
+    return put.status;
+}
+
+/* A member of the version before would stop at a command that it does not know. */
+static void new_commands_wait_for_the_oldest_member(void **state)
+{
+    struct bench *b = bench_start(1);
+
+    settle(b);
+    publish(b, 1, 0);
+    pass_time(b, 3000);
+    assert_int_equal(meta_of(b).cluster_version, 0);
+    assert_int_equal(meta_of(b).quota_bytes, 0);
+    assert_int_equal(grant(b), STATUS_NOT_CAPABLE);
+    publish(b, 1, APPLY_VERSION); /* it was replaced by this version */
+    pass_time(b, 3000);
+    assert_int_equal(meta_of(b).cluster_version, APPLY_VERSION);
+    assert_int_equal(meta_of(b).quota_bytes, 2147483648);
+    assert_int_equal(grant(b), STATUS_OK);
+    bench_free(b);
+}
+
+static void the_quota_is_what_the_leaders_flag_says(void **state)
+{
+    struct bench *b = bench_new();
+
+    for (int round = 0; round < 3; round++) {
+        b->quota_bytes = round == 0 ? 1 << 20 : round == 1 ? 0 : -1;
+        assert_int_equal(bench_open(b, 1), 0);
+        assert_int_equal(node_start(b->node), 0);
+        settle(b);
+        publish(b, 1, APPLY_VERSION);
+        pass_time(b, 3000);
+        assert_true(meta_of(b).quota_bytes == (round < 2 ? 1 << 20 : INT64_MAX)); /* not given: as it is */
+        if (round < 2)
+            node_close(b->node);
+    }
+    bench_free(b);
+}
+
 static void too_many_barriers_are_refused_at_once(void **state)
 {
     struct bench *b = bench_start(3);
@@ -612,6 +690,8 @@ int main(void)
         cmocka_unit_test(a_member_whose_store_is_far_behind_takes_no_more),
         cmocka_unit_test(the_leader_compacts_as_its_flag_says),
         cmocka_unit_test(an_idle_node_removes_what_a_compaction_took),
+        cmocka_unit_test(new_commands_wait_for_the_oldest_member),
+        cmocka_unit_test(the_quota_is_what_the_leaders_flag_says),
         cmocka_unit_test(too_many_barriers_are_refused_at_once),
         cmocka_unit_test(a_forward_is_repeated_and_ends_at_its_deadline),
         cmocka_unit_test(what_the_old_leader_lost_goes_to_the_new_one),
