@@ -227,7 +227,7 @@ static void change_message(struct grpc_call *call, struct slice message, uint8_t
 
         if (f.number == urls_field) {
             wire_get_bytes(&r, &f, &url);
-            comma = comma || memchr(url.data, ',', url.len) != NULL;
+            comma = comma || (url.len > 0 && memchr(url.data, ',', url.len) != NULL);
             if (urls.len > 0)
                 bytes_u8(&urls, ',');
             bytes_append(&urls, url);
