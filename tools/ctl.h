@@ -20,7 +20,7 @@ enum ctl_command {
     CTL_DEL,
     CTL_TXN,
     CTL_WATCH,
-    CTL_COMPACT,
+    CTL_COMPACT, CTL_FS,
     CTL_LOG,
     CTL_MEMBER,
     CTL_MOVE_LEADER,
@@ -112,6 +112,7 @@ int ctl_del(struct ctl *c);
 int ctl_txn(struct ctl *c);
 int ctl_watch(struct ctl *c);
 int ctl_compact(struct ctl *c);
+int ctl_fs(struct ctl *c);
 int ctl_log(struct ctl *c);
 int ctl_member(struct ctl *c);
 int ctl_move_leader(struct ctl *c);

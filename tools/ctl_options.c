@@ -75,6 +75,7 @@ static const struct {
     {"txn", CTL_TXN, 0, 0, 0},
     {"watch", CTL_WATCH, BIT(OPT_PREFIX) | BIT(OPT_FROM_KEY) | BIT(OPT_REV) | BIT(OPT_PREV_KV), 1, 2},
     {"compact", CTL_COMPACT, 0, 1, 1},
+    {"fs", CTL_FS, BIT(OPT_CONSISTENCY) | BIT(OPT_REV) | BIT(OPT_LIMIT), 2, 2},
     {"log", CTL_LOG, BIT(OPT_FROM), 1, 1},
     {"member", CTL_MEMBER, BIT(OPT_PEER_URLS) | BIT(OPT_LEARNER), 1, 2},
     {"move-leader", CTL_MOVE_LEADER, 0, 1, 1},
@@ -426,6 +427,7 @@ void ctl_usage(struct bytes *out)
         "  txn                        from standard input: compares, operations if they hold, operations if not,\n"
         "                             each part ended by an empty line; or JSON with -o json\n"
         "  watch KEY [END]            each change once, in order: --prefix --from-key --rev N --prev-kv\n"
+        "  fs ls|cat|history PATH     files as a mount shows them: --rev N; history --limit N; --consistency\n"
         "  compact REV                forget what was before revision REV\n"
         "  member list | add NAME --peer-urls URLS [--learner] | remove ID | update ID --peer-urls URLS | promote ID\n"
         "  move-leader ID             another member leads\n"

@@ -11,7 +11,7 @@ static int run(const struct ctl_options *opts)
     static int (*const runners[])(struct ctl *) = {
         [CTL_STATUS] = ctl_status, [CTL_GET] = ctl_get, [CTL_PUT] = ctl_put,     [CTL_DEL] = ctl_del,
         [CTL_TXN] = ctl_txn,       [CTL_WATCH] = ctl_watch, [CTL_LOG] = ctl_log,
-        [CTL_COMPACT] = ctl_compact, [CTL_MEMBER] = ctl_member, [CTL_MOVE_LEADER] = ctl_move_leader,
+        [CTL_COMPACT] = ctl_compact, [CTL_FS] = ctl_fs, [CTL_MEMBER] = ctl_member, [CTL_MOVE_LEADER] = ctl_move_leader,
     };
     struct ctl c;
     int rc = ctl_open(opts, &c);

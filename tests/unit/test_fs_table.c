@@ -7,11 +7,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 #include <cmocka.h>
 
 #include "fs/announce.h"
 #include "fs/buffer.h"
 #include "fs/inode.h"
+#include "fs/mount.h"
 #include "fs/mount_options.h"
 #include "fs/requirements.h"
 
@@ -347,9 +349,101 @@ static void what_the_machine_must_have_is_checked(void **state)
     assert_string_equal(text, "libfuse 3.14 or later is needed, this machine's is 3.10");
 }
 
+static void zeros_are_written_within_the_content(void **state)
+{
+    struct buffer_budget budget = {.max_bytes = 1 << 20};
+    struct buffer *b;
+
+    assert_int_equal(buffer_new(&budget, S("0123456789"), &b), 0);
+    buffer_zero(b, 2, 5);
+    assert_int_equal(b->size, 10);
+    assert_memory_equal(b->data, "01\0\0\0" "56789", 10);
+    assert_false(b->append_only);
+    buffer_zero(b, 8, UINT64_MAX);
+    buffer_zero(b, 20, 30);
+    assert_int_equal(b->size, 10);
+    assert_memory_equal(b->data, "01\0\0\0" "567\0\0", 10);
+    buffer_free(b);
+    assert_int_equal(budget.used_bytes, 0);
+}
+
+/* ---- virtual names ---- */
+
+static void numbers_have_one_spelling(void **state)
+{
+    static const char *const bad[] = {"", "0", "01", "+1", "-1", "1 ", "1x", "x", "9999999999999999999", "1\n"};
+    static const char *const bad_hex[] = {"", "0", "0a", "A", "0x1", "g", "11111111111111111"};
+    int64_t n = 7;
+
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        assert_int_equal(virtual_number(slice_from_str(bad[i]), &n), -ENOENT);
+    for (size_t i = 0; i < sizeof(bad_hex) / sizeof(bad_hex[0]); i++)
+        assert_int_equal(virtual_hex(slice_from_str(bad_hex[i]), &n), -ENOENT);
+    assert_int_equal(virtual_number(S("999999999999999999"), &n), 0);
+    assert_int_equal(n, 999999999999999999);
+    assert_int_equal(virtual_hex(S("ffffffffffffffff"), &n), 0);
+    assert_int_equal(n, -1);
+}
+
+/* ---- locks: what may be held ---- */
+
+static void marks_are_kept_by_owner_and_kind(void **state)
+{
+    struct mount m = {0};
+    struct inode *i;
+    int handle;
+
+    locks_init(&m.locks);
+    assert_int_equal(inode_table_init(&m.inodes), 0);
+    i = inode_new(&m.inodes, m.inodes.root, S("f"), S_IFREG, 5);
+    assert_non_null(i);
+    m.locks.lease = 77;
+    assert_int_equal(locks_fence(&m, i), 0);
+    locks_mark(&m, i, 1, LOCK_POSIX, &handle);
+    locks_mark(&m, i, 1, LOCK_POSIX, &handle);
+    locks_mark(&m, i, 1, LOCK_FLOCK, &handle);
+    locks_mark(&m, i, 2, LOCK_FLOCK, NULL);
+    assert_int_equal(m.locks.n_marks, 3);
+    assert_int_equal(locks_fence(&m, i), 77);
+    assert_true(locks_marked(i, 1, LOCK_POSIX) && locks_marked(i, 2, 0) && !locks_marked(i, 2, LOCK_POSIX));
+    locks_unmark(&m, i, 1, LOCK_POSIX);
+    assert_true(locks_marked(i, 1, LOCK_FLOCK) && !locks_marked(i, 1, LOCK_POSIX));
+    locks_unmark(&m, i, 0, 0);
+    assert_int_equal(m.locks.n_marks, 0);
+    assert_int_equal(locks_fence(&m, i), 0);
+    inode_release(&m.inodes, i);
+    inode_table_fini(&m.inodes);
+}
+
+static void grants_are_remembered_by_process(void **state)
+{
+    struct mount *m = calloc(1, sizeof(*m));
+    int me = getpid();
+
+    assert_non_null(m);
+    locks_init(&m->locks);
+    assert_false(locks_granted_since(m, 0, 0, me));
+    locks_note(m, 9, 1); /* of another process */
+    assert_false(locks_granted_since(m, 0, 0, me));
+    assert_true(locks_granted_since(m, 0, 9, me)); /* fcntl's owner is known by itself */
+    locks_note(m, 0, me);
+    assert_true(locks_granted_since(m, 0, 0, me));
+    assert_true(locks_granted_since(m, 1, 0, me));
+    assert_false(locks_granted_since(m, 2, 0, me));
+    for (int n = 0; n < LOCKS_NOTES; n++)
+        locks_note(m, 9, 1);
+    assert_false(locks_granted_since(m, 2, 0, me));
+    assert_true(locks_granted_since(m, 1, 0, me)); /* forgotten: it may have been one of them */
+    free(m);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(zeros_are_written_within_the_content),
+        cmocka_unit_test(numbers_have_one_spelling),
+        cmocka_unit_test(marks_are_kept_by_owner_and_kind),
+        cmocka_unit_test(grants_are_remembered_by_process),
         cmocka_unit_test(a_child_holds_its_parents),
         cmocka_unit_test(a_directory_moves_with_what_is_in_it),
         cmocka_unit_test(random_changes_agree_with_a_list),

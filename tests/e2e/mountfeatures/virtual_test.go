@@ -185,6 +185,17 @@ func TestAFileHasItsHistory(t *testing.T) {
 	if out := shell(t, n.Mount, `ls -A; cp .quorumfs/history/d/f/`+r1+` back; cat back; rm -r d; ls .quorumfs/history/d`); out != "d\none\nf\ng\n" {
 		t.Error(out)
 	}
+	// The same without a mount.
+	if out := n.MustCtl("fs", "history", "/d/f"); strings.Join(strings.Fields(out)[0:1], "") != r1 || strings.Count(out, "\n") != 6 ||
+		!strings.Contains(out, r3+" delete") {
+		t.Error(out)
+	}
+	if out := n.MustCtl("fs", "cat", "/d/f", "--rev", r1); out != "one\n" {
+		t.Errorf("%q", out)
+	}
+	if out := n.MustCtl("fs", "ls", "/d", "--rev", r4); !strings.HasSuffix(out, " f\n") || strings.Count(out, "\n") != 1 {
+		t.Errorf("%q", out)
+	}
 	// A key beside a directory, one without a leading slash, and one of a long name.
 	long := strings.Repeat("k", 300)
 	for _, key := range []string{"/a", "/a/b", "bare", "/" + long} {
