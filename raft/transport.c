@@ -131,14 +131,6 @@ static void push_out(void *ctx)
         stream_flush(&LIST_ITEM(it, struct peer_conn, link)->stream);
 }
 
-static bool names(const uint64_t *ids, size_t n, uint64_t id)
-{
-    for (size_t i = 0; i < n; i++)
-        if (ids[i] == id)
-            return true;
-    return false;
-}
-
 static void set_peers(void *ctx, const uint64_t *ids, const char *const *urls, size_t n)
 {
     struct transport *t = ctx;
@@ -151,11 +143,13 @@ static void set_peers(void *ctx, const uint64_t *ids, const char *const *urls, s
 
         if (d->use != DIAL_FOR_PEER)
             continue;
-        while (i < n && (ids[i] != d->id || strcmp(urls[i], d->text) != 0))
+        while (i < n && ids[i] != d->id)
             i++;
         if (i < n)
             d->guest = false;
-        else if (!d->guest || names(ids, n, d->id))
+        if (i < n && (strcmp(urls[i], d->text) == 0 || dial_move(d, urls[i]) == 0))
+            continue;
+        if (i < n || !d->guest)
             dial_free(d);
     }
     for (size_t i = 0; i < n; i++) {

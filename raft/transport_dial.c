@@ -372,6 +372,30 @@ int dial_new(struct transport *t, enum dial_use use, uint64_t id, const char *ur
     return 0;
 }
 
+int dial_move(struct dial *d, const char *urls)
+{
+    struct url parsed[URL_LIST_MAX];
+    struct slice bad;
+    const char *why;
+    char *text;
+    size_t n;
+
+    if (d->state != DIAL_UP && d->state != DIAL_WAITING)
+        return -EBUSY;
+    if (url_list_parse(slice_from_str(urls), parsed, URL_LIST_MAX, &n, &bad, &why) < 0)
+        return -EINVAL;
+    text = strdup(urls);
+    if (text == NULL)
+        return -ENOMEM;
+    free(d->text);
+    d->text = text;
+    memcpy(d->urls, parsed, sizeof(parsed));
+    d->n_urls = n;
+    d->next_url = 0;
+    forget_addresses(d);
+    return 0;
+}
+
 void dial_free(struct dial *d)
 {
     if (d->conn != NULL)

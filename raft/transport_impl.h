@@ -121,6 +121,8 @@ void accept_tick(struct peer_conn *c, uint64_t now_ms);
 struct dial *dial_find(struct transport *t, uint64_t id); /* of a peer */
 int dial_new(struct transport *t, enum dial_use use, uint64_t id, const char *urls);
 void dial_free(struct dial *d);
+/* The peer is, or will be, at other URLs: a connection that is up is kept, the next is made there. */
+int dial_move(struct dial *d, const char *urls);
 void dial_set_state(struct dial *d, enum dial_state state, uint64_t due_ms);
 int dial_hello(struct dial *d, uint64_t to, struct bytes *out); /* appends the payload of a hello */
 int dial_take_frame(struct dial *d, uint8_t type, struct slice payload);

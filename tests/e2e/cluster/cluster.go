@@ -108,7 +108,9 @@ func (c *Cluster) StartAll() {
 func (c *Cluster) InitialCluster() string {
 	var parts []string
 	for _, n := range c.Nodes {
-		parts = append(parts, n.Name+"="+n.PeerURL)
+		if n.Joins == "" {
+			parts = append(parts, n.Name+"="+n.PeerURL)
+		}
 	}
 	return strings.Join(parts, ",")
 }
@@ -120,6 +122,27 @@ func (c *Cluster) ClientURLs() []string {
 		urls = append(urls, n.ClientURL)
 	}
 	return urls
+}
+
+// Join lays out another node that is to join the running cluster of the given members; it is neither added nor started.
+func (c *Cluster) Join(members ...*Node) *Node {
+	c.T.Helper()
+	name := fmt.Sprintf("n%d", len(c.Nodes)+1)
+	n := &Node{
+		Cluster:   c,
+		Index:     len(c.Nodes),
+		Name:      name,
+		DataDir:   filepath.Join(c.Dir, name+".quorumfs"),
+		ClientURL: fmt.Sprintf("%s://127.0.0.1:%d", Scheme(), FreePort(c.T)),
+		PeerURL:   fmt.Sprintf("%s://127.0.0.1:%d", Scheme(), FreePort(c.T)),
+	}
+	var parts []string
+	for _, m := range append(append([]*Node{}, members...), n) {
+		parts = append(parts, m.Name+"="+m.PeerURL)
+	}
+	n.Joins = strings.Join(parts, ",")
+	c.Nodes = append(c.Nodes, n)
+	return n
 }
 
 // StopAll ends every node with SIGTERM and expects exit status 0 of each.

@@ -27,6 +27,9 @@ type Node struct {
 	PeerURL   string
 	Mount     string // empty without one
 
+	// Joins: it was added to a running cluster; the value of --initial-cluster then.
+	Joins string
+
 	// ListenPeerURL is where the node listens if that is not what its peers know.
 	ListenPeerURL string
 
@@ -55,6 +58,10 @@ func (n *Node) Args() []string {
 	if n.ListenPeerURL != "" {
 		listen = n.ListenPeerURL
 	}
+	initial, state := n.Cluster.InitialCluster(), "new"
+	if n.Joins != "" {
+		initial, state = n.Joins, "existing"
+	}
 	args := []string{
 		"--name", n.Name,
 		"--data-dir", n.DataDir,
@@ -62,8 +69,8 @@ func (n *Node) Args() []string {
 		"--advertise-client-urls", n.ClientURL,
 		"--listen-peer-urls", listen,
 		"--initial-advertise-peer-urls", n.PeerURL,
-		"--initial-cluster", n.Cluster.InitialCluster(),
-		"--initial-cluster-state", "new",
+		"--initial-cluster", initial,
+		"--initial-cluster-state", state,
 		"--initial-cluster-token", n.Cluster.Token,
 	}
 	args = append(args, n.secureFlags()...)
