@@ -2,6 +2,7 @@ package clientv3
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -39,6 +40,8 @@ func Etcdctl(t *testing.T, one, three *cluster.Cluster) {
 		defer cancel()
 		watch := exec.CommandContext(ctx, program, "--endpoints", c.Nodes[0].ClientURL, "watch", "--prefix", "/ctl/", "--rev", fmt.Sprint(from))
 		watch.Env = append(os.Environ(), "ETCDCTL_API=3")
+		var words bytes.Buffer // of the watch
+		watch.Stderr = &words
 		pipe, err := watch.StdoutPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -68,7 +71,9 @@ func Etcdctl(t *testing.T, one, three *cluster.Cluster) {
 		lines := bufio.NewScanner(pipe)
 		for _, want := range strings.Fields("PUT /ctl/a one PUT /ctl/a two PUT /ctl/b three PUT /ctl/a four DELETE /ctl/b") {
 			if !lines.Scan() || lines.Text() != want {
-				t.Fatalf("watch printed %q, not %q", lines.Text(), want)
+				watch.Process.Kill()
+				watch.Wait()
+				t.Fatalf("watch printed %q, not %q: %s", lines.Text(), want, words.String())
 			}
 		}
 		cancel()

@@ -99,6 +99,10 @@ func All(t *testing.T) {
 		defer watchdog(t, 120*time.Second)()
 		Cluster(t)
 	})
+	t.Run("Quota", func(t *testing.T) {
+		defer watchdog(t, 120*time.Second)()
+		Quota(t)
+	})
 	t.Run("Garbage", func(t *testing.T) {
 		defer watchdog(t, 120*time.Second)()
 		Garbage(t)
