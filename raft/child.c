@@ -136,6 +136,11 @@ static bool take_line(struct child *c)
             c->has_fuse = true;
         }
     }
+    if (c->kind == CHILD_NODE && strncmp(c->line, "stuck ", 6) == 0) {
+        n = strtoul(c->line + 6, &end, 10);
+        if (*end == '\0' && end != c->line + 6 && n > 1 && n <= INT32_MAX)
+            c->stuck = (pid_t)n;
+    }
     return strcmp(c->line, "ready") == 0;
 }
 

@@ -41,6 +41,7 @@ struct child {
     uint64_t ready_ms, restart_ms, backoff_ms;
     unsigned fuse;                /* connection of a mount */
     bool has_fuse;
+    pid_t stuck;                  /* said by a node: this process holds an old snapshot; 0: none */
 };
 
 uint64_t child_now_ms(void);

@@ -59,7 +59,7 @@ struct config {
     bool initial_given;     /* some flag that cluster_id follows from was on the command line */
     bool existing;          /* --initial-cluster-state existing */
     uint64_t heartbeat_ms, election_ms;
-    uint64_t snapshot_count, snapshot_bytes, catchup_entries;
+    uint64_t snapshot_count, snapshot_bytes, catchup_entries, reader_timeout_s;
     uint64_t snapshot_rate_bytes; /* a second, to each member that is sent a checkpoint; 0: no limit */
     uint64_t max_learners;
     bool lax_reconfig, force_new_cluster;

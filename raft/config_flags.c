@@ -32,6 +32,7 @@ static const struct {
     [FLAG_MAX_LEARNERS] = {"max-learners", "1", false},
     [FLAG_STRICT] = {"strict-reconfig-check", "true", true},
     [FLAG_FORCE_NEW] = {"force-new-cluster", NULL, true},
+    [FLAG_READER_TIMEOUT] = {"reader-timeout", "30", false},
     [FLAG_LOG_LEVEL] = {"log-level", "info", false},
     [FLAG_PEER_CERT] = {"peer-cert-file", NULL, false},
     [FLAG_PEER_KEY] = {"peer-key-file", NULL, false},
@@ -84,6 +85,8 @@ static const char usage[] =
     "  --max-learners N                     learners at a time (1)\n"
     "  --strict-reconfig-check=false        take changes of members that may cost the quorum\n"
     "  --force-new-cluster                  when the others are lost for good: this member alone is the cluster\n"
+    "  --reader-timeout S                   a process that reads one snapshot for so long is told of, and restarted\n"
+    "                                       after twice that if it is a front end of this node; 0: never (30)\n"
     "  --log-level LEVEL                    debug, info, warn or error (info)\n"
     "\n"
     "  --cert-file, --key-file PATH         certificate and key for clients, in PEM form: https client URLs\n"

@@ -28,12 +28,15 @@ static int take_snapshots(struct parse *p)
         take_number(p, FLAG_SNAPSHOT_BYTES, &c->snapshot_bytes) < 0 ||
         take_number(p, FLAG_CATCHUP, &c->catchup_entries) < 0 ||
         take_number(p, FLAG_SNAPSHOT_RATE, &c->snapshot_rate_bytes) < 0 ||
-        take_number(p, FLAG_MAX_LEARNERS, &c->max_learners) < 0)
+        take_number(p, FLAG_MAX_LEARNERS, &c->max_learners) < 0 ||
+        take_number(p, FLAG_READER_TIMEOUT, &c->reader_timeout_s) < 0)
         return -EINVAL;
     if (c->max_learners == 0 || c->max_learners > NODE_MAX_MEMBERS)
         return config_refuse(p, "--max-learners must be from 1 to %d", NODE_MAX_MEMBERS);
     c->lax_reconfig = strcmp(config_value(p, FLAG_STRICT), "false") == 0;
     c->force_new_cluster = config_is_set(p, FLAG_FORCE_NEW);
+    if (c->reader_timeout_s > 86400)
+        return config_refuse(p, "--reader-timeout %llu: at most a day", (unsigned long long)c->reader_timeout_s);
     if (c->snapshot_bytes < 1 << 20)
         return config_refuse(p, "--snapshot-bytes %llu must be at least 1048576", (unsigned long long)c->snapshot_bytes);
     return 0;

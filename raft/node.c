@@ -265,6 +265,7 @@ static void set_timer(struct node *n)
         earlier(&at, n->disk_full_ms);
     earlier(&at, checkpoints_retry_ms(n));
     earlier(&at, removal_timeout_ms(n) > now ? removal_timeout_ms(n) : now + 1);
+    earlier(&at, n->readers.next_ms);
     if (n->turn_wanted)
         at = now;
     n->timer_ms = at;
@@ -315,6 +316,8 @@ void node_advance(struct node *n)
         snapshots_pump(n);
     if (!n->failed)
         checkpoints_pump(n);
+    if (!n->failed)
+        readers_pump(n);
     step_aside(n);
     commit_pump(n);
     n->advancing = false;
@@ -487,6 +490,8 @@ void node_status(const struct node *n, struct node_status *ret_status)
     }
     s.log_first_index = log_first_index(n->log);
     checkpoints_status(n, &s.checkpoint);
+    s.readers_pinning = n->readers.pinned;
+    s.oldest_reader_ms = n->readers.oldest_ms;
     s.proposals_waiting = n->proposals.count;
     s.barriers_waiting = n->reads.count;
     *ret_status = s;

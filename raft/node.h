@@ -53,6 +53,7 @@ struct node_config {
     /* A checkpoint is due when the log behind the last one is larger than it and than checkpoint_bytes (0: 64 MiB), or has
      * more than checkpoint_entries (0: no such rule). The log keeps catchup_entries before it (0: none). */
     uint64_t checkpoint_bytes, checkpoint_entries, catchup_entries;
+    uint64_t reader_timeout_ms;      /* an older snapshot of another process is told of; 0: nobody looks */
     const struct logger *logger;     /* may be NULL */
 };
 
@@ -68,6 +69,8 @@ struct node_callbacks {
     /* A checkpoint of the leader took this member's state's place: close the node and open it again. Nothing else happens until
      * then. May be NULL. */
     void (*on_replaced)(void *ctx);
+    /* This process has held an old snapshot of the store for twice reader_timeout_ms. May be NULL. */
+    void (*on_stuck_reader)(void *ctx, int pid);
 };
 
 /* Opens log and store, bootstraps a new data directory, recovers an old one. text explains a failure. */
@@ -201,6 +204,7 @@ struct node_status {
         int error;               /* of the last try, 0: it went well */
         bool running;
     } checkpoint;
+    uint64_t readers_pinning, oldest_reader_ms; /* other processes that hold old snapshots, past reader_timeout_ms */
 };
 /* Strings live until the next change of membership: use them at once. */
 void node_status(const struct node *n, struct node_status *ret_status);

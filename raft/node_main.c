@@ -219,6 +219,16 @@ static void on_fatal(void *ctx, int error, const char *text)
     uv_stop(&p->loop);
 }
 
+static void on_stuck_reader(void *ctx, int pid)
+{
+    struct program *p = ctx;
+    char line[32];
+    int n = snprintf(line, sizeof(line), "stuck %d\n", pid);
+
+    if (p->ready_fd >= 0 && write(p->ready_fd, line, (size_t)n) < 0)
+        log_warn(&p->logger, "the supervisor cannot be told: %s", strerror(errno));
+}
+
 static void on_env_timer(void *ctx)
 {
     struct program *p = ctx;
@@ -551,6 +561,7 @@ static int open_node(struct program *p, const char *store_dir)
         .election_ms = c->election_ms,
         .compaction = c->compaction,
         .quota_bytes = c->quota_bytes,
+        .reader_timeout_ms = c->reader_timeout_s * 1000,
         .checkpoint_entries = c->snapshot_count,
         .checkpoint_bytes = c->snapshot_bytes,
         .catchup_entries = c->catchup_entries,
@@ -558,7 +569,13 @@ static int open_node(struct program *p, const char *store_dir)
         .store_flags = STORE_UNSYNCED, /* checkpoints and the log make a store again that a crash spoilt */
         .logger = &p->logger,
     };
-    struct node_callbacks callbacks = {p, on_revision, on_leader, on_fatal, on_removed, on_replaced};
+    struct node_callbacks callbacks = {.ctx = p,
+                                       .on_revision = on_revision,
+                                       .on_leader = on_leader,
+                                       .on_fatal = on_fatal,
+                                       .on_removed = on_removed,
+                                       .on_replaced = on_replaced,
+                                       .on_stuck_reader = on_stuck_reader};
     char text[LOG_LINE_BYTES] = "";
     struct network network;
     struct workers workers;

@@ -241,6 +241,7 @@ int node_open(const struct node_config *config, const struct disk *disk, const s
     reads_init(n);
     leases_init(n);
     services_init(n);
+    readers_init(n);
     members_init(n);
     n->send_entries = calloc(APPEND_MAX_ENTRIES, sizeof *n->send_entries);
     rc = proposals_init(n);

@@ -37,6 +37,7 @@
 #define NODE_INLINE_BYTES ((size_t)8 * 1024)             /* more than that is never written or applied on the loop */
 #define NODE_INLINE_ENTRIES 2                            /* nor when more than these are not committed, or to be applied */
 #define NODE_INLINE_MS 2                                 /* nor on a disk that last took longer than this */
+#define NODE_READERS_MAX 256                             /* of other processes that are looked at; further ones are not */
 #define NODE_NO_LEADER_TIMEOUTS 3                        /* election timeouts without a leader until waits fail */
 #define NODE_MAX_LEASE_REQUESTS 65536                    /* keep-alives and questions that have not ended */
 #define NODE_LEASE_EXPIRE_PER_S 1000                     /* leases ended by the clock; more wait, as in etcd */
@@ -264,6 +265,15 @@ struct node {
         uint64_t at_ms; /* the next slice, not before */
     } removal;
     struct checkpoints *checkpoints;
+    struct {
+        struct known_reader {
+            struct store_reader reader;
+            uint64_t since_ms; /* when it was first seen with this snapshot */
+            bool told, asked;
+        } known[NODE_READERS_MAX];
+        size_t count, pinned;
+        uint64_t next_ms, oldest_ms;
+    } readers;
     uint64_t trim_hold_index; /* entries behind this one stay in the log: they are wanted elsewhere; 0: no such wish */
     uint64_t apply_began_ms, apply_took_ms;
     uint64_t applied_index, applied_term;
@@ -347,6 +357,10 @@ void checkpoints_end_requests(struct node *n, uint16_t status);
 void checkpoints_status(const struct node *n, struct node_checkpoint_status *ret_status);
 /* The newest checkpoint has become the state of this node, and its log begins behind it: what was counted begins anew. */
 void checkpoints_replaced(struct node *n, uint64_t index, uint64_t bytes);
+
+/* readers.c */
+void readers_init(struct node *n);
+void readers_pump(struct node *n);
 
 /* swap.c */
 /* Another environment is named in CURRENT (checkpoint_install()): closes the store that was, opens that one, and tells

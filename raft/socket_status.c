@@ -82,6 +82,8 @@ void socket_status_json(const struct socket_server *s, struct bytes *out)
     add_number(out, "commit_index", st.commit_index);
     add_number(out, "applied_index", st.applied_index);
     add_number(out, "log_first_index", st.log_first_index);
+    add_number(out, "readers_pinning", st.readers_pinning);
+    add_number(out, "oldest_reader_ms", st.oldest_reader_ms);
     add_number(out, "checkpoint_index", st.checkpoint.index);
     add_number(out, "checkpoint_bytes", st.checkpoint.bytes);
     add_number(out, "checkpoint_log_bytes", st.checkpoint.log_bytes);

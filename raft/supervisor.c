@@ -412,6 +412,22 @@ static void reap(struct supervisor *s)
             }
 }
 
+/* A front end that does not let go of an old snapshot is started again. Others are no business of ours. */
+static void take_stuck(struct supervisor *s, struct child *node)
+{
+    pid_t pid = node->stuck;
+
+    node->stuck = 0;
+    for (size_t i = 0; pid != 0 && s->stage == STAGE_RUNNING && i < s->n_children; i++) {
+        struct child *c = &s->children[i];
+
+        if (c->pid != pid || c->kind == CHILD_NODE)
+            continue;
+        log_warn(&s->logger, "%s holds an old snapshot and does not let go: killed", c->title);
+        kill(pid, SIGKILL);
+    }
+}
+
 static void take_signals(struct supervisor *s)
 {
     struct signalfd_siginfo info;
@@ -475,6 +491,8 @@ static void run(struct supervisor *s)
         for (size_t i = 0; i < s->n_children; i++)
             if (fds[1 + i].revents != 0 && child_read(&s->children[i]))
                 log_debug(&s->logger, "%s is ready", s->children[i].title);
+        for (size_t i = 0; i < s->n_children; i++)
+            take_stuck(s, &s->children[i]);
         take_signals(s);
         reap(s);
         take_due(s);

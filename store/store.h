@@ -127,6 +127,15 @@ struct store_meta {
     bool restored;                    /* from a backup, as a new cluster, and no entry applied since */
 };
 
+/* Who holds a snapshot, of all processes. A snapshot is numbered; *ret_newest is the newest there is. What is changed after
+ * one that is held cannot use the space again of what was there. */
+struct store_reader {
+    int pid;
+    uint64_t thread, snapshot;
+};
+typedef int (*store_reader_fn)(void *ctx, const struct store_reader *reader); /* 1 stops */
+int store_readers(struct store *s, uint64_t *ret_newest, store_reader_fn emit, void *ctx);
+
 /* A snapshot of everything at one moment. Keep it short: it pins pages. */
 int store_read_begin(struct store *s, struct store_read **ret_read);
 void store_read_end(struct store_read *r); /* NULL is fine */

@@ -414,7 +414,12 @@ void world_start_node(struct world *w, int i)
     struct clock clock = {s, clock_now, clock_wall, clock_random, clock_set_timer};
     struct network network = {s, network_send, network_set_peers, network_push_out, NULL, network_fetch, network_fetch_end};
     struct workers workers = {s, workers_submit, workers_idle};
-    struct node_callbacks callbacks = {s, on_revision, on_leader, on_fatal, on_removed, on_replaced};
+    struct node_callbacks callbacks = {.ctx = s,
+                                       .on_revision = on_revision,
+                                       .on_leader = on_leader,
+                                       .on_fatal = on_fatal,
+                                       .on_removed = on_removed,
+                                       .on_replaced = on_replaced};
     struct disk disk = sim_disk_table(s->disk);
     int rc;
 

@@ -247,7 +247,7 @@ static inline int bench_open(struct bench *b, unsigned members)
     struct clock clock = {b, now_ms, wall_ns, random_u64, set_timer};
     struct network network = {b, send_frame, set_peers, push_out, forget, fetch, fetch_end};
     struct workers workers = {b, submit, idle};
-    struct node_callbacks callbacks = {b, on_revision, on_leader, on_fatal, on_removed, on_replaced};
+    struct node_callbacks callbacks = {b, on_revision, on_leader, on_fatal, on_removed, on_replaced, NULL};
 
     return node_open(&config, &b->disk, &clock, &network, &workers, &callbacks, &b->node, b->text, sizeof b->text);
 }

@@ -13,8 +13,10 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
 
@@ -34,7 +36,9 @@ struct bench {
     char fatal_text[512];
     uint64_t epoch;
     int64_t revision;
-    uint64_t catchup;
+    uint64_t catchup, reader_timeout;
+    unsigned stuck;
+    int stuck_pid;
 };
 
 static int sync_error;
@@ -130,6 +134,14 @@ static void on_fatal(void *ctx, int error, const char *text)
     snprintf(b->fatal_text, sizeof b->fatal_text, "%s", text);
 }
 
+static void on_stuck_reader(void *ctx, int pid)
+{
+    struct bench *b = ctx;
+
+    b->stuck++;
+    b->stuck_pid = pid;
+}
+
 /* ---- life ---- */
 
 static struct bench *bench_new(void)
@@ -154,11 +166,13 @@ static int bench_open(struct bench *b)
         .id = 1, .cluster_id = 9, .name = "a", .members = &self, .n_members = 1, .heartbeat_ms = 100,
         .election_ms = 1000, .store_dir = b->store_dir, .store_flags = STORE_UNSYNCED,
         .store_map_bytes = (size_t)1 << 30, .log_segment_bytes = 64 << 10, .log_cache_bytes = 64 << 10,
-        .checkpoint_bytes = 256 << 10, .catchup_entries = b->catchup};
+        .checkpoint_bytes = 256 << 10, .catchup_entries = b->catchup,
+        .reader_timeout_ms = b->reader_timeout};
     struct clock clock = {b, now_ms, wall_ns, random_u64, set_timer};
     struct network network = {.ctx = b, .send = send_frame, .set_peers = set_peers, .push_out = push_out, .forget = forget};
     struct workers workers = {b, submit, idle};
-    struct node_callbacks callbacks = {.ctx = b, .on_revision = on_revision, .on_fatal = on_fatal};
+    struct node_callbacks callbacks = {.ctx = b, .on_revision = on_revision, .on_fatal = on_fatal,
+                                       .on_stuck_reader = on_stuck_reader};
 
     b->epoch = 0;
     b->revision = 0;
@@ -682,9 +696,63 @@ static void an_installed_checkpoint_is_reopened(void **state)
     bench_free(from);
 }
 
+/* ---- readers ---- */
+
+/* A process with a snapshot of now, until it is killed. */
+static pid_t hold_snapshot(struct bench *b)
+{
+    struct store_options options = {0};
+    struct store_read *r;
+    struct store *s;
+    int ends[2];
+    char byte;
+    pid_t child;
+
+    assert_int_equal(0, pipe(ends));
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        if (store_open(b->store_dir, &options, &s) < 0 || store_read_begin(s, &r) < 0 || write(ends[1], "x", 1) != 1)
+            _exit(1);
+        for (;;)
+            pause();
+    }
+    assert_int_equal(1, read(ends[0], &byte, 1));
+    close(ends[0]);
+    close(ends[1]);
+    return child;
+}
+
+static void a_reader_that_does_not_let_go_is_told_of(void **state)
+{
+    struct bench *b = bench_new();
+    pid_t child;
+
+    b->reader_timeout = 1000;
+    start(b);
+    put_one(b, 0, 0, 10);
+    child = hold_snapshot(b);
+    pass_time(b, 5000);
+    assert_int_equal(0, status_of(b).readers_pinning); /* nothing was changed since: it holds nothing back */
+    put_one(b, 1, 1, 10);
+    pass_time(b, 600);
+    assert_int_equal(1, status_of(b).readers_pinning);
+    assert_true(status_of(b).oldest_reader_ms >= 1000);
+    pass_time(b, 3000);
+    assert_int_equal(1, b->stuck); /* once */
+    assert_int_equal(child, b->stuck_pid);
+    kill(child, SIGKILL);
+    assert_int_equal(child, waitpid(child, NULL, 0));
+    put_many(b, 0, 100); /* the writer clears slots of the dead */
+    pass_time(b, 600);
+    assert_int_equal(0, status_of(b).readers_pinning);
+    bench_free(b);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_reader_that_does_not_let_go_is_told_of),
         cmocka_unit_test(the_log_is_trimmed_behind_a_checkpoint_alone),
         cmocka_unit_test(without_room_the_log_grows),
         cmocka_unit_test(a_failed_sync_of_a_checkpoint_stops_the_node_and_trims_nothing),
