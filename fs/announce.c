@@ -3,8 +3,18 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <time.h>
 
 #define TABLE_SIZE 65536
+#define OLDEST_LOOKS 1000 /* records are nearly in the order in which they came */
+
+static uint64_t now_ms(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
 
 static struct dirty **slot_of(const struct announce *a, const struct inode *dir, struct slice name)
 {
@@ -85,6 +95,7 @@ struct dirty *announce_add(struct announce *a, struct inode *dir, struct slice n
     copy[name.len] = 0;
     d->name = slice_make(copy, name.len);
     d->dir = dir;
+    d->since_ms = now_ms();
     inode_hold(dir);
     take_node(d, told);
     d->next = *slot;
@@ -107,6 +118,26 @@ void announce_tell(struct announce *a, struct inode_table *t, struct dirty *d, c
         inode_release(t, keep);
 }
 
+void announce_pass(struct dirty *d, struct inode *node)
+{
+    if (d->told.type != 0 || d->passing != NULL || node->passing != NULL || node->shown != NULL)
+        return;
+    inode_hold(node);
+    d->passing = node;
+    node->passing = d;
+}
+
+void announce_passed(struct inode_table *t, struct dirty *d)
+{
+    struct inode *node = d->passing;
+
+    if (node == NULL)
+        return;
+    d->passing = NULL;
+    node->passing = NULL;
+    inode_release(t, node);
+}
+
 void announce_drop(struct announce *a, struct inode_table *t, struct dirty *d)
 {
     struct dirty **at = slot_of(a, d->dir, d->name);
@@ -118,6 +149,7 @@ void announce_drop(struct announce *a, struct inode_table *t, struct dirty *d)
     a->count--;
     d->dir->n_dirty--;
     leave_node(t, d);
+    announce_passed(t, d);
     inode_release(t, d->dir);
     free((void *)d->name.data);
     free(d);
@@ -145,6 +177,29 @@ uint64_t announce_wake(struct announce *a, uint64_t now_ms)
         }
     }
     return earliest_ms;
+}
+
+static void find_oldest(const struct list *queue, uint64_t *oldest_ms)
+{
+    unsigned looks = 0;
+
+    LIST_FOREACH(it, queue) {
+        const struct dirty *d = LIST_ITEM(it, struct dirty, queue);
+
+        if (*oldest_ms == 0 || d->since_ms < *oldest_ms)
+            *oldest_ms = d->since_ms;
+        if (++looks == OLDEST_LOOKS)
+            break;
+    }
+}
+
+uint64_t announce_oldest(const struct announce *a)
+{
+    uint64_t oldest_ms = 0;
+
+    find_oldest(&a->queue, &oldest_ms);
+    find_oldest(&a->delayed, &oldest_ms);
+    return oldest_ms;
 }
 
 bool seen_same(const struct seen *a, const struct seen *b)

@@ -18,6 +18,7 @@
 #include "fs/inode.h"
 
 #define ANNOUNCE_MAX_NAMES (1u << 20)
+#define ANNOUNCE_PASSING_NAMES 256 /* with a longer queue what passes through a name is not told of */
 #define ANNOUNCE_PACE_NAMES 2000 /* a longer queue is worked off more slowly, for readers with a queue of 16,384 events */
 
 struct seen { /* what a name is */
@@ -35,8 +36,10 @@ struct dirty {
     struct seen told;         /* announced */
     bool content, attributes; /* changed since told */
     bool rename;              /* of a directory: before all others */
+    struct inode *passing;    /* held: made under this name and moved on before that was told; NULL: none */
     unsigned tries;
     uint64_t not_before_ms;
+    uint64_t since_ms;        /* when it came here */
 };
 
 struct announce {
@@ -55,10 +58,17 @@ struct dirty *announce_add(struct announce *a, struct inode *dir, struct slice n
 /* Watchers have been told something else now. */
 void announce_tell(struct announce *a, struct inode_table *t, struct dirty *d, const struct seen *told);
 void announce_drop(struct announce *a, struct inode_table *t, struct dirty *d);
+/* A node that was made under a name, of which nothing is told, and moved on: it is to be told here first. Not if it is told
+ * somewhere, or of another that passed. */
+void announce_pass(struct dirty *d, struct inode *node);
+void announce_passed(struct inode_table *t, struct dirty *d);
 /* Not to be tried before a moment. */
 void announce_later(struct announce *a, struct dirty *d, uint64_t not_before_ms);
 /* Those whose moment has come go to the end of the queue. The earliest of the others, or UINT64_MAX. */
 uint64_t announce_wake(struct announce *a, uint64_t now_ms);
+
+/* Since when the longest waiting of the first records of both queues is here; 0: there is none. */
+uint64_t announce_oldest(const struct announce *a);
 
 /* Whether both say the same node: then there is nothing to create or delete. */
 bool seen_same(const struct seen *a, const struct seen *b);

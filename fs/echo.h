@@ -59,7 +59,8 @@ struct echo {
     mode_t told;              /* what the name was announced as when it was sent */
     uint64_t told_ino;
     uint64_t started_ms, restart_ms;
-    unsigned restarts;
+    unsigned restarts;        /* in a row */
+    uint64_t restarted;       /* in all */
 };
 
 /* Starts the helper by executing this program again. Called first before /dev/fuse is opened. */

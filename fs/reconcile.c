@@ -7,6 +7,9 @@
  *     a node     another     rename over it, exchange, or delete and then create
  *     the same   the same    modify or chmod, if its content or attributes changed; else the record is done
  *
+ * What a program writes under a temporary name and moves into place is told in these steps also when it is all over by the time
+ * that it is read of, unless the queue is long: the node is created where it was made (it "passes"), then moved.
+ *
  * "Told" changes in the handler of the helper's own request, at the moment when the kernel raises the event: it holds
  * the directory's lock then, so no user's change of that directory comes between. */
 #include <errno.h>
@@ -128,6 +131,33 @@ static void choose_made(struct choice *c)
     }
 }
 
+/* Whether a node that passed through the name still has one that it has yet to be told at. */
+static bool is_passing(struct mount *m, const struct dirty *d, struct view *v)
+{
+    struct inode *node = d->passing;
+    struct dirty *goal;
+
+    if (node == NULL || d->told.type != 0 || node->parent == NULL || node->shown != NULL ||
+        inode_is_dead(&m->inodes, d->dir) || view_name(m, d->dir, d->name, v) < 0 || v->seen.type != 0)
+        return false;
+    goal = announce_find(&m->announce, node->parent, node->name);
+    return goal != NULL && !is_told_as(goal, node) && view_name(m, node->parent, node->name, v) == 0 &&
+           v->seen.node == node;
+}
+
+/* The file was written and then moved: that comes first, under the name that it is told at. */
+static bool choose_content(struct mount *m, struct dirty *d, struct choice *c)
+{
+    struct inode *node = d->told.node;
+    struct view v;
+
+    if (!d->content || d->told.type != S_IFREG || node == NULL || node->parent == NULL ||
+        view_name(m, node->parent, node->name, &v) < 0 || v.seen.node != node)
+        return false;
+    *c = (struct choice){.verb = ECHO_MODIFY, .to = d, .now = v};
+    return true;
+}
+
 /* 1: c is to be done; 0: nothing is, the record is done; -EAGAIN: another record's turn must come first. */
 static int choose(struct mount *m, struct dirty *d, struct choice *c)
 {
@@ -137,10 +167,15 @@ static int choose(struct mount *m, struct dirty *d, struct choice *c)
     int rc;
 
     *c = (struct choice){.to = d};
+    if (is_passing(m, d, &c->now)) {
+        choose_made(c);
+        return 1;
+    }
+    announce_passed(&m->inodes, d);
     rc = view_name(m, d->dir, d->name, &c->now);
     if (rc < 0)
         return rc == -EINVAL || rc == -ENAMETOOLONG ? 0 : rc;
-    if (c->now.seen.type != S_IFREG)
+    if (c->now.seen.type != S_IFREG && (d->told.type != S_IFREG || node == NULL || node->parent == NULL))
         d->content = false; /* of a file that had the name meanwhile */
     if (seen_same(&d->told, &c->now.seen)) {
         if (c->now.seen.type == 0 || (!d->content && !d->attributes))
@@ -148,9 +183,13 @@ static int choose(struct mount *m, struct dirty *d, struct choice *c)
         c->verb = d->content ? ECHO_MODIFY : ECHO_CHMOD;
         return 1;
     }
-    /* What is here now is told elsewhere, and not there any more. */
+    /* What is here now is told elsewhere, and not there any more; or will be. */
+    if (c->now.seen.node != NULL && c->now.seen.node->passing != NULL && is_passing(m, c->now.seen.node->passing, &v))
+        return -EAGAIN;
     other = c->now.seen.node != NULL ? c->now.seen.node->shown : NULL;
     if (other != NULL && other != d && has_left(m, other)) {
+        if (choose_content(m, other, c))
+            return 1;
         choose_move(c, other, d);
         if (d->told.node != NULL && view_name(m, other->dir, other->name, &v) == 0 && seen_same(&v.seen, &d->told))
             *c = (struct choice){.verb = ECHO_RENAME, .flags = RENAME_EXCHANGE, .from = d, .to = other};
@@ -161,6 +200,8 @@ static int choose(struct mount *m, struct dirty *d, struct choice *c)
         other = record_of(m, node->parent, node->name);
         if (other != NULL && other != d && !is_told_as(other, node) && view_name(m, node->parent, node->name, &v) == 0 &&
             v.seen.node == node) {
+            if (choose_content(m, d, c))
+                return 1;
             choose_move(c, d, other);
             if (other->told.node != NULL && view_name(m, d->dir, d->name, &v) == 0 && seen_same(&v.seen, &other->told))
                 *c = (struct choice){.verb = ECHO_RENAME, .flags = RENAME_EXCHANGE, .from = d, .to = other};
@@ -236,6 +277,7 @@ static void restart_helper(struct mount *m, uint64_t now_ms)
     rc = echo_start(e, m->opt.mountpoint);
     e->restart_ms = now_ms + (e->restarts < 7 ? (uint64_t)RESTART_FIRST_MS << e->restarts : RESTART_LONGEST_MS);
     e->restarts++;
+    e->restarted++;
     if (rc < 0)
         log_warn(&m->log, "cannot start the helper: %s", strerror(-rc));
     else
@@ -412,10 +454,15 @@ static struct dirty *expected(struct mount *m, struct inode *dir, struct slice n
 void reconcile_made(struct mount *m, fuse_req_t req, struct inode *dir, struct slice name, struct fuse_file_info *fi)
 {
     struct dirty *d = expected(m, dir, name);
+    bool passing = d != NULL && is_passing(m, d, &(struct view){0});
     struct inode *i = NULL;
     struct stat st;
     struct view v;
 
+    if (passing) {
+        dir = d->passing->parent; /* where it is now */
+        name = d->passing->name;
+    }
     if (d == NULL || d->told.type != 0 || view_name(m, dir, name, &v) < 0 || v.seen.type == 0 ||
         (fi != NULL && v.seen.type != S_IFREG) || (fi == NULL && v.seen.type == S_IFREG)) {
         fuse_reply_err(req, EAGAIN);
@@ -426,6 +473,7 @@ void reconcile_made(struct mount *m, fuse_req_t req, struct inode *dir, struct s
         fuse_reply_err(req, EAGAIN);
     } else {
         v.seen.node = i;
+        announce_passed(&m->inodes, d);
         announce_tell(&m->announce, &m->inodes, d, &v.seen);
         if (fi != NULL)
             ops_reply_create(m, req, i, &st, fi);

@@ -154,8 +154,10 @@ struct dirty *tail_touch(struct tail *t, struct inode *dir, struct slice name, e
         t->rc = rc == -EINVAL || rc == -ENAMETOOLONG ? t->rc : rc;
         return d;
     }
-    if (after.seen.type == S_IFREG)
-        content = how == TOUCH_CONTENT || (how == TOUCH_COMPARE && before.seen.type != 0 && before.rev != after.rev);
+    if (how == TOUCH_CONTENT) /* or it was written and then moved away */
+        content = after.seen.type == S_IFREG || (d != NULL ? d->told.type : before.seen.type) == S_IFREG;
+    else if (after.seen.type == S_IFREG)
+        content = (how == TOUCH_COMPARE && before.seen.type != 0 && before.rev != after.rev);
     if (how == TOUCH_ATTRIBUTES)
         attributes = before.seen.type != 0 && after.seen.type != 0;
     else if (how == TOUCH_DIRECTORY || how == TOUCH_COMPARE)

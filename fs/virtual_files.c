@@ -32,6 +32,8 @@ static size_t count_parked(const struct mount *m)
 
 static int status_content(struct mount *m, const struct inode *i, struct slice node, struct bytes *out)
 {
+    const uint64_t oldest_ms = announce_oldest(&m->announce);
+
     json_open(out, '{');
     json_name(out, "mountpoint");
     json_text(out, slice_from_str(m->opt.mountpoint));
@@ -55,6 +57,8 @@ static int status_content(struct mount *m, const struct inode *i, struct slice n
     json_number(out, store_read_compacted(m->read));
     json_name(out, "echo_backlog");
     json_number(out, (int64_t)m->announce.count);
+    json_name(out, "echo_lag_ms");
+    json_number(out, oldest_ms != 0 ? (int64_t)(client_now_ms() - oldest_ms) : 0);
     json_name(out, "requests_waiting");
     json_number(out, (int64_t)count_parked(m) - 1); /* not this one */
     json_name(out, "node");
@@ -92,6 +96,7 @@ struct gauge {
 
 static int metrics_content(struct mount *m, const struct inode *i, struct slice node, struct bytes *out)
 {
+    const uint64_t oldest_ms = announce_oldest(&m->announce);
     const struct echo *e = &m->echo;
     const struct gauge gauges[] = {
         {"revision", "gauge", "revision that requests see", (uint64_t)m->revision},
@@ -108,12 +113,13 @@ static int metrics_content(struct mount *m, const struct inode *i, struct slice 
         {"write_buffer_max_bytes", "gauge", "its limit", m->buffers.max_bytes},
         {"read_copy_bytes", "gauge", "content held by open handles", m->content_bytes},
         {"echo_backlog", "gauge", "names that inotify's readers have yet to be told of", m->announce.count},
+        {"echo_lag_ms", "gauge", "how long the longest waiting of them waits", oldest_ms != 0 ? client_now_ms() - oldest_ms : 0},
         {"echo_busy_ms", "gauge", "how long the helper has been at its command", e->busy ? client_now_ms() - e->started_ms : 0},
         {"echo_helper_up", "gauge", "whether the helper runs", e->pid > 0},
         {"echoes_total", "counter", "commands to the helper", m->echoes},
         {"echo_retries_total", "counter", "commands that have to be tried again", m->echo_retries},
         {"echo_lost_total", "counter", "names whose events were lost for want of room", m->overlay_lost},
-        {"helper_restarts_total", "counter", "times in a row that the helper was started again", e->restarts},
+        {"helper_restarts_total", "counter", "times that the helper was started again", e->restarted},
         {"locks_marked", "gauge", "owners of this mount that have locks of a file", m->locks.n_marks},
         {"locks_waiting", "gauge", "requests of this mount that wait for locks", m->locks.n_waiters},
         {"lock_grants_total", "counter", "locks granted to this mount", m->locks.grants},

@@ -186,6 +186,40 @@ static void the_queue_keeps_order_and_later_goes_behind(void **state)
     inode_table_fini(&t);
 }
 
+static void what_passes_through_a_name_is_held_until_it_is_told(void **state)
+{
+    struct inode_table t;
+    struct announce a;
+    struct seen none = {0}, file = {.type = S_IFREG, .ino = 9};
+    struct dirty *from, *other, *told;
+    struct inode *node;
+
+    assert_int_equal(inode_table_init(&t), 0);
+    assert_int_equal(announce_init(&a), 0);
+    node = inode_new(&t, t.root, S("f"), S_IFREG, 7);
+    from = announce_add(&a, t.root, S("tmp"), &none);
+    other = announce_add(&a, t.root, S("tmp2"), &none);
+    told = announce_add(&a, t.root, S("old"), &file);
+    announce_pass(told, node); /* of a name that something is told of: not one that was made there */
+    assert_null(node->passing);
+    announce_pass(from, node);
+    announce_pass(other, node); /* through one name alone */
+    assert_ptr_equal(node->passing, from);
+    assert_null(other->passing);
+    inode_release(&t, node);
+    assert_ptr_equal(inode_child(&t, t.root, S("f")), node); /* the record holds it */
+    announce_passed(&t, from);
+    announce_passed(&t, from);
+    assert_null(inode_child(&t, t.root, S("f")));
+    node = inode_new(&t, t.root, S("f"), S_IFREG, 7);
+    announce_pass(other, node);
+    inode_release(&t, node);
+    announce_drop(&a, &t, other);
+    assert_null(inode_child(&t, t.root, S("f")));
+    announce_fini(&a, &t);
+    inode_table_fini(&t);
+}
+
 static void who_is_the_same(void **state)
 {
     struct inode x = {0}, y = {0};
@@ -449,6 +483,7 @@ int main(void)
         cmocka_unit_test(random_changes_agree_with_a_list),
         cmocka_unit_test(a_record_is_a_name_not_an_event),
         cmocka_unit_test(the_queue_keeps_order_and_later_goes_behind),
+        cmocka_unit_test(what_passes_through_a_name_is_held_until_it_is_told),
         cmocka_unit_test(who_is_the_same),
         cmocka_unit_test(a_buffer_is_the_file_with_what_was_written),
         cmocka_unit_test(buffers_share_a_budget),

@@ -73,6 +73,10 @@ var calls = []eventCase{
 	{"utimes of a symlink", `ln -s x l`, `$F utimes l 1000`, nil},
 	{"fchmod and futimens of an open file", `echo 1 > f`, `$F open f r fchmod 600 futimens close`, nil},
 	{"fchmod of a file that is written", `echo 1 > f`, `$F open f w write x fchmod 600 close`, nil},
+	{"setxattr", `echo 1 > f`, `$F setxattr f user.a b`, nil},
+	{"setxattr to what it is", `echo 1 > f; $F setxattr f user.a b`, `$F setxattr f user.a b; echo x > g`, nil},
+	{"setxattr of a directory", `mkdir d`, `$F setxattr d user.a b`, []string{"d"}},
+	{"removexattr", `echo 1 > f; $F setxattr f user.a b`, `$F removexattr f user.a`, nil},
 	{"mkfifo", ``, `$F mkfifo p`, nil},
 	{"unlink of a FIFO", `mkfifo p`, `$F unlink p`, nil},
 	{"bind", ``, `$F bind s`, nil},
@@ -196,11 +200,17 @@ func merged(got, want string) error {
 func runCase(t *testing.T, local, here string, there []string, settle func(), one eventCase, exact bool) (equal bool) {
 	t.Helper()
 	sub := strings.ReplaceAll(strings.ReplaceAll(t.Name(), "/", "-"), "'", "")
-	script := "F=" + cluster.Program("e2e/fileop") + "\n" + one.script
+	fileop := "F=" + cluster.Program("e2e/fileop") + "\n"
+	script := fileop + one.script
 	reference := filepath.Join(local, sub)
+	if strings.Contains(script, "xattr") {
+		if _, err := try(local, fileop+"$F mknod probe setxattr probe user.a b"); err != nil {
+			t.Skip("the local disk has no extended attributes")
+		}
+	}
 	for _, dir := range []string{here, local} {
 		shell(t, dir, "mkdir "+sub)
-		shell(t, filepath.Join(dir, sub), one.setup)
+		shell(t, filepath.Join(dir, sub), fileop+one.setup)
 	}
 	dirs := append([]string{"."}, one.dirs...)
 	watchers := map[string]*Watcher{}
