@@ -22,6 +22,7 @@
 #define PACE_MS 1           /* between commands when the queue is long */
 #define WAKE_LEAST_MS 5     /* between looks at all that is delayed */
 #define LOOKS_PER_TURN 512  /* records looked at for one command */
+#define PASSING_TRIES 6     /* to tell of a node where it only passed; what waits for that goes on without */
 #define SLOW_MS 5000        /* a user's change of the same directory is waiting for the cluster */
 #define RESTART_FIRST_MS 50
 #define RESTART_LONGEST_MS 5000
@@ -137,7 +138,7 @@ static bool is_passing(struct mount *m, const struct dirty *d, struct view *v)
     struct inode *node = d->passing;
     struct dirty *goal;
 
-    if (node == NULL || d->told.type != 0 || node->parent == NULL || node->shown != NULL ||
+    if (node == NULL || d->tries >= PASSING_TRIES || d->told.type != 0 || node->parent == NULL || node->shown != NULL ||
         inode_is_dead(&m->inodes, d->dir) || view_name(m, d->dir, d->name, v) < 0 || v->seen.type != 0)
         return false;
     goal = announce_find(&m->announce, node->parent, node->name);
