@@ -187,8 +187,14 @@ static void move_node(struct tail *t, struct inode *node, struct inode *dir2, st
     }
 }
 
-/* A node of which nobody was told yet has been moved: what is at its new name then. NULL: it is not that, or there is too
- * much to tell for such steps. Held. */
+/* Whether what is moved there, and nobody was told of yet, is to be told of in steps. */
+static bool tells_steps(struct tail *t, const struct row *row, bool own, const struct inode *dir, const struct inode *dir2)
+{
+    return !own && (row->flags & EVENT_EXCHANGE) == 0 && t->m->announce.count < ANNOUNCE_PASSING_NAMES &&
+           tail_is_known(t->m, dir) && tail_is_known(t->m, dir2);
+}
+
+/* A node that was made and moved before this was read: what is at its new name then. NULL: it is not that. Held. */
 static struct inode *passing_node(struct tail *t, struct inode *dir, struct slice name, struct inode *dir2,
                                   struct slice name2)
 {
@@ -196,23 +202,14 @@ static struct inode *passing_node(struct tail *t, struct inode *dir, struct slic
     const struct inode *there = inode_child(&m->inodes, dir2, name2);
     const struct seen nothing = {0};
     struct inode *node;
-    struct dirty *d;
     struct view v;
 
-    if (m->announce.count >= ANNOUNCE_PASSING_NAMES || !tail_is_known(m, dir) || !tail_is_known(m, dir2) ||
-        tail_view_after(t, dir, name, &v) < 0 || v.seen.type != 0 || tail_view_after(t, dir2, name2, &v) < 0 ||
+    if (tail_view_after(t, dir, name, &v) < 0 || v.seen.type != 0 || tail_view_after(t, dir2, name2, &v) < 0 ||
         v.seen.type == 0 || v.seen.type == S_IFDIR || (there != NULL && there->ino == v.seen.ino))
         return NULL;
-    d = announce_find(&m->announce, dir, name);
-    if (d != NULL && (d->told.type != 0 || d->passing != NULL))
-        return NULL;
     node = inode_new(&m->inodes, dir, name, v.seen.type, v.seen.ino);
-    if (node == NULL)
-        return NULL;
-    if (d == NULL)
-        d = announce_add(&m->announce, dir, name, &nothing);
-    if (d != NULL)
-        announce_pass(d, node);
+    if (node != NULL && announce_find(&m->announce, dir, name) == NULL)
+        announce_add(&m->announce, dir, name, &nothing); /* without room it is told as made there */
     return node;
 }
 
@@ -230,7 +227,7 @@ static void rename_known(struct tail *t, const struct row *row, bool own, struct
         node = inode_new(&m->inodes, dir, name, v.seen.type, v.seen.ino);
     else if (node != NULL)
         inode_hold(node);
-    else if (!own && !exchange)
+    else if (tells_steps(t, row, own, dir, dir2))
         node = passing_node(t, dir, name, dir2, name2);
     if (exchange && there == NULL && tail_view_before(t, dir2, name2, &v) == 0 && v.seen.type != 0)
         there = inode_new(&m->inodes, dir2, name2, v.seen.type, v.seen.ino);
@@ -238,6 +235,8 @@ static void rename_known(struct tail *t, const struct row *row, bool own, struct
         inode_hold(there);
     d = tail_touch(t, dir, name, TOUCH_NAME);
     d2 = tail_touch(t, dir2, name2, TOUCH_NAME);
+    if (d != NULL && node != NULL && node->type != S_IFDIR && tells_steps(t, row, own, dir, dir2))
+        announce_pass(d, node);
     if (own) {
         struct seen gone = {0}, here = {0}, back = {0};
 

@@ -275,7 +275,7 @@ func runCase(t *testing.T, local, here string, there []string, settle func(), on
 // What programs do on one node is told on the others as it is on a local disk; only what follows too fast is told as one.
 func TestEventsOfProgramsAreThoseOfALocalDisk(t *testing.T) {
 	c := three(t)
-	local := tmpfs(t)
+	local := cluster.TempDir(t)
 	equal := 0
 	for _, one := range programs {
 		t.Run(strings.ReplaceAll(one.name, " ", "_"), func(t *testing.T) {
@@ -298,7 +298,7 @@ func TestEventsBetweenMountsOfOneNode(t *testing.T) {
 		os.Mkdir(filepath.Join(dir, name), 0o755)
 	}
 	c := one(t, "--mount", dir+"/a", "--mount", dir+"/b")
-	local := tmpfs(t)
+	local := cluster.TempDir(t)
 	for i, one := range cases {
 		if i%6 != 0 && !soak() {
 			continue

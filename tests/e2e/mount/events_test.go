@@ -128,7 +128,7 @@ E`, nil},
 // What a watcher on another node reads is what one on a tmpfs reads of the same commands, but for the rules of normalise().
 func TestEventsAreThoseOfALocalDisk(t *testing.T) {
 	c := three(t)
-	local := tmpfs(t)
+	local := cluster.TempDir(t)
 	for _, one := range cases {
 		t.Run(strings.ReplaceAll(one.name, " ", "_"), func(t *testing.T) {
 			settle := func() { quiet(t, c.Nodes[1]); quiet(t, c.Nodes[2]) }

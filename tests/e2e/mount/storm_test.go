@@ -641,6 +641,7 @@ func TestANewEpochIsNothingToWatchers(t *testing.T) {
 	if k, err := reader.ReadAt(content, 0); string(content[:k]) != "one\n" {
 		t.Errorf("the open file: %q %v", content[:k], err)
 	}
+	reader.Close() // at every fork of this process it would be closed, and ask the front end that stands still
 	// What comes while the front end stands still and the epoch changes is the difference of two states, once.
 	front := frontEnd(n)
 	syscall.Kill(front, syscall.SIGSTOP)
