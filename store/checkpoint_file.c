@@ -169,12 +169,38 @@ static int read_at(int fd, uint64_t at, uint8_t *p, size_t len)
     return 0;
 }
 
+/* Where the checkpoint in a file of that size ends: at its end, or before what the sidecar's Snapshot puts behind it for etcd's
+ * clients, zeros up to a multiple of SNAPSHOT_BLOCK_BYTES and, as they keep it, a digest of SNAPSHOT_DIGEST_BYTES. */
+static int find_end(int fd, uint64_t size, uint64_t *ret_end)
+{
+    uint8_t tail[SNAPSHOT_BLOCK_BYTES + SNAPSHOT_DIGEST_BYTES + CHECKPOINT_FOOT_BYTES];
+    size_t n = size < sizeof(tail) ? (size_t)size : sizeof(tail);
+    size_t digest = size % SNAPSHOT_BLOCK_BYTES == SNAPSHOT_DIGEST_BYTES ? SNAPSHOT_DIGEST_BYTES : 0;
+    int rc = read_at(fd, size - n, tail, n);
+
+    if (rc < 0)
+        return rc;
+    *ret_end = size;
+    if (memcmp(tail + n - 12, MAGIC, 8) == 0)
+        return 0;
+    for (size_t i = n - digest; i >= CHECKPOINT_FOOT_BYTES; i--) {
+        if (memcmp(tail + i - 12, MAGIC, 8) == 0) {
+            *ret_end = size - n + i;
+            return 0;
+        }
+        if (tail[i - 1] != 0)
+            return -EUCLEAN;
+    }
+    return -EUCLEAN;
+}
+
 /* The trailer as it stands at the end of fd; *ret_trailer is malloc'ed. */
 static int load_trailer(int fd, uint64_t *ret_file_bytes, uint8_t **ret_trailer, size_t *ret_len)
 {
     uint8_t foot[CHECKPOINT_FOOT_BYTES];
     uint8_t *trailer;
     struct stat st;
+    uint64_t end;
     uint32_t len;
     int rc;
 
@@ -182,17 +208,19 @@ static int load_trailer(int fd, uint64_t *ret_file_bytes, uint8_t **ret_trailer,
         return -errno;
     if (!S_ISREG(st.st_mode) || st.st_size < CHECKPOINT_FOOT_BYTES)
         return -EUCLEAN;
-    rc = read_at(fd, (uint64_t)st.st_size - sizeof(foot), foot, sizeof(foot));
+    rc = find_end(fd, (uint64_t)st.st_size, &end);
+    if (rc == 0)
+        rc = read_at(fd, end - sizeof(foot), foot, sizeof(foot));
     if (rc < 0)
         return rc;
     len = get_le32(foot + 4);
     if (memcmp(foot + 12, MAGIC, 8) != 0 || len < sizeof(foot) || len > CHECKPOINT_TRAILER_MAX_BYTES ||
-        len > (uint64_t)st.st_size)
+        len > end)
         return -EUCLEAN;
     trailer = malloc(len);
     if (trailer == NULL)
         return -ENOMEM;
-    rc = read_at(fd, (uint64_t)st.st_size - len, trailer, len);
+    rc = read_at(fd, end - len, trailer, len);
     if (rc == 0 && crc32c(0, trailer, len - 4) != get_le32(trailer + len - 4))
         rc = -EUCLEAN;
     if (rc == 0 && get_le32(foot + 8) != CHECKPOINT_FORMAT)
@@ -201,7 +229,7 @@ static int load_trailer(int fd, uint64_t *ret_file_bytes, uint8_t **ret_trailer,
         free(trailer);
         return rc;
     }
-    *ret_file_bytes = (uint64_t)st.st_size;
+    *ret_file_bytes = end;
     *ret_trailer = trailer;
     *ret_len = len;
     return 0;

@@ -12,6 +12,8 @@
 
 #define CHECKPOINT_FORMAT 1
 #define CHECKPOINT_FOOT_BYTES 24
+#define SNAPSHOT_BLOCK_BYTES 512 /* what etcd's clients keep of Maintenance.Snapshot: */
+#define SNAPSHOT_DIGEST_BYTES 32 /* so many bytes behind a multiple of that */
 #define CHECKPOINT_TRAILER_MAX_BYTES (1u << 20) /* a membership of any size that there is; more is damage */
 #define CHECKPOINT_BUFFER_BYTES (1u << 20)
 #define CHECKPOINT_WINDOW_BYTES (8u << 20) /* not yet on the way to the disk, at most twice */

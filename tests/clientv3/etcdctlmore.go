@@ -13,8 +13,27 @@ import (
 	"strings"
 	"testing"
 
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"quorumfs.test/e2e/cluster"
 )
+
+// restored makes a new cluster of what etcdctl saved, and looks for a key in it.
+func restored(t *testing.T, path string, want *mvccpb.KeyValue) {
+	t.Helper()
+	c := cluster.New(t, cluster.Options{})
+	n := c.Nodes[0]
+	out, err := exec.Command(cluster.Program("quorumctl"), "snapshot", "restore", path, "--data-dir", n.DataDir, "--name", n.Name,
+		"--initial-cluster", c.InitialCluster(), "--initial-cluster-token", c.Token, "--initial-advertise-peer-urls", n.PeerURL).CombinedOutput()
+	if err != nil {
+		t.Errorf("restore: %v %s", err, out)
+		return
+	}
+	n.Start()
+	r := get(t, connect(t, n), string(want.Key))
+	if len(r.Kvs) != 1 || string(r.Kvs[0].Value) != string(want.Value) || r.Kvs[0].ModRevision != want.ModRevision {
+		t.Errorf("restored: %v, saved: %v", r.Kvs, want)
+	}
+}
 
 // EtcdctlMore: leases, locks, elections, members and maintenance by etcdctl as the distribution packages it.
 func EtcdctlMore(t *testing.T, one, three *cluster.Cluster) {
@@ -152,6 +171,7 @@ func EtcdctlMore(t *testing.T, one, three *cluster.Cluster) {
 		if err != nil || len(image)%512 != sha256.Size {
 			t.Errorf("the snapshot's file: %d bytes, %v", len(image), err)
 		}
+		restored(t, path, get(t, connect(t, c.Nodes[0]), "/ctl2/h").Kvs[0])
 		os.Remove(path)
 	}
 

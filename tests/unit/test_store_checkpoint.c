@@ -297,6 +297,49 @@ static void each_damaged_byte_is_found(void **state)
     end(&f);
 }
 
+static void append_bytes(const char *path, const void *p, size_t n)
+{
+    int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC, 0);
+
+    assert_true(fd >= 0);
+    assert_int_equal(n, write(fd, p, n));
+    close(fd);
+}
+
+/* As etcd's clients keep a snapshot: zeros up to a multiple of 512 behind the checkpoint, and a digest behind that. */
+static void one_kept_by_an_etcd_client_is_whole(void **state)
+{
+    static const uint8_t zeros[512];
+    uint8_t digest[32];
+    struct checkpoint_info info, other;
+    struct fixture f;
+    size_t padding;
+
+    begin(&f);
+    put_many(&f, 0, 50);
+    assert_int_equal(0, checkpoint_write(f.store, &info));
+    padding = (512 - info.bytes % 512) % 512;
+    append_bytes(info.path, zeros, padding);
+    assert_int_equal(0, checkpoint_verify(info.path, &other));
+    assert_int_equal(info.bytes, other.bytes);
+    memset(digest, 0x51, sizeof(digest));
+    append_bytes(info.path, digest, sizeof(digest));
+    assert_int_equal(0, checkpoint_verify(info.path, &other));
+    assert_int_equal(info.bytes, other.bytes);
+    assert_int_equal(info.revision, other.revision);
+    damage(info.path, info.bytes - 12); /* its magic: nothing says any more where it ends */
+    assert_int_equal(-EUCLEAN, checkpoint_verify(info.path, &other));
+    damage(info.path, info.bytes - 12);
+    damage(info.path, 4096);
+    assert_int_equal(-EUCLEAN, checkpoint_verify(info.path, &other));
+    damage(info.path, 4096);
+    if (padding > 0) { /* what is between is no padding */
+        damage(info.path, info.bytes);
+        assert_int_equal(-EUCLEAN, checkpoint_verify(info.path, &other));
+    }
+    end(&f);
+}
+
 /* ---- beside the writer ---- */
 
 struct writer {
@@ -672,6 +715,7 @@ int main(void)
         cmocka_unit_test(a_checkpoint_holds_everything),
         cmocka_unit_test(the_two_newest_are_kept),
         cmocka_unit_test(each_damaged_byte_is_found),
+        cmocka_unit_test(one_kept_by_an_etcd_client_is_whole),
         cmocka_unit_test(the_writer_goes_on_beside_it),
         cmocka_unit_test(a_canceled_one_leaves_nothing),
         cmocka_unit_test(without_room_the_older_goes_first),
