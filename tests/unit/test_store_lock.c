@@ -2,6 +2,8 @@
 #include "tests/unit/store_fixture.h"
 
 #include <errno.h>
+
+#include "store/batch.h"
 #include <sys/stat.h>
 
 #define INO 5
@@ -470,6 +472,60 @@ static void an_inode_has_so_many_locks(void **state)
     fixture_end(&f);
 }
 
+/* Of the cluster; the count is raised by hand. */
+static void all_inodes_have_so_many_locks(void **state)
+{
+    struct command cmd = {.kind = COMMAND_FILE_LOCK, .lock = op(1, LOCK_SHARED, 0, 0)};
+    struct store_batch *b;
+    struct result result;
+    struct fixture f;
+    bool fresh;
+
+    fixture_begin(&f);
+    assert_int_equal(0, store_batch_begin(f.store, &b));
+    b->snap.state.lock_count = LOCK_MAX - 1;
+    assert_int_equal(0, store_apply(b, 1, 1, 0, &cmd, &f.arena, &result, &fresh));
+    assert_int_equal(STATUS_OK, result.status);
+    cmd.lock.owner = 2;
+    assert_int_equal(0, store_apply(b, 2, 1, 0, &cmd, &f.arena, &result, &fresh));
+    assert_int_equal(STATUS_TOO_MANY, result.status);
+    cmd.kind = COMMAND_FILE_UNLOCK;
+    cmd.lock.owner = 1;
+    assert_int_equal(0, store_apply(b, 3, 1, 0, &cmd, &f.arena, &result, &fresh));
+    assert_int_equal(STATUS_OK, result.status);
+    store_batch_abort(b);
+    fixture_end(&f);
+}
+
+/* A ring of so many owners, each of whom waits for the next one's file. */
+static uint16_t close_ring(uint64_t owners)
+{
+    struct fixture f;
+    struct lock_op l;
+    uint16_t status;
+
+    fixture_begin(&f);
+    for (uint64_t i = 1; i <= owners; i++) {
+        l = op(i, LOCK_EXCLUSIVE, 0, 0);
+        l.ino = i;
+        assert_int_equal(STATUS_OK, lock(&f, l));
+    }
+    for (uint64_t i = 1; i <= owners; i++) {
+        l = op(i, LOCK_EXCLUSIVE, 0, 0);
+        l.ino = i < owners ? i + 1 : 1;
+        status = wait_for(&f, l, i).status;
+        assert_true(i == owners || status == STATUS_OK);
+    }
+    fixture_end(&f);
+    return status;
+}
+
+static void a_very_long_ring_is_not_seen(void **state)
+{
+    assert_int_equal(STATUS_DEADLOCK, close_ring(250));
+    assert_int_equal(STATUS_OK, close_ring(260)); /* they wait until one of them is interrupted */
+}
+
 /* What can be reasoned about byte by byte, done so: a byte has the type that its owner gave it last. */
 static void random_ranges_are_like_bytes(void **state)
 {
@@ -566,6 +622,8 @@ int main(void)
         cmocka_unit_test(a_fence_stops_what_comes_after_the_lease),
         cmocka_unit_test(tokens_rise),
         cmocka_unit_test(an_inode_has_so_many_locks),
+        cmocka_unit_test(all_inodes_have_so_many_locks),
+        cmocka_unit_test(a_very_long_ring_is_not_seen),
         cmocka_unit_test(random_ranges_are_like_bytes),
     };
 
