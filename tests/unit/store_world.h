@@ -254,11 +254,12 @@ static inline uint64_t twin_bytes(struct world *w)
     return meta.logical_bytes;
 }
 
-/* Runs the command if an alarm or the quota refuses it, and sees that nothing comes of it. */
+/* Runs the command if an alarm, the quota or its fence refuses it, and sees that nothing comes of it. */
 static inline bool is_refused(struct world *w, const struct command *cmd)
 {
     const bool goes_on = cmd->kind == COMMAND_ALARM || cmd->kind == COMMAND_LEASE_CHECKPOINT ||
                          cmd->kind == COMMAND_FILE_UNLOCK || cmd->kind == COMMAND_QUOTA_SET || cmd->kind == COMMAND_FILE_LOCK_CANCEL;
+    const bool is_file = cmd->kind >= COMMAND_FILE_WRITE && cmd->kind <= COMMAND_FILE_REMOVEXATTR;
     uint16_t expected = STATUS_OK;
     struct result r;
 
@@ -268,6 +269,8 @@ static inline bool is_refused(struct world *w, const struct command *cmd)
         expected = STATUS_NO_SPACE;
     if (expected == STATUS_NO_SPACE)
         w->m.nospace = true; /* raised for member 3, the origin of all */
+    if (expected == STATUS_OK && is_file && cmd->file.fence != 0 && model_lease(&w->m, cmd->file.fence) == NULL)
+        expected = STATUS_FENCED;
     if (expected == STATUS_OK)
         return false;
     r = apply_to_both(w, *cmd);

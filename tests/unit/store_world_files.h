@@ -54,6 +54,7 @@ static inline void do_write(struct world *w)
     } else if (op.ino != 0) {
         expected = STATUS_STALE;
     }
+    op.fence = one_in(w, 8) ? 1 + (int64_t)below(w, MODEL_LEASES) : 0;
     cmd = (struct command){.kind = append ? COMMAND_FILE_APPEND : COMMAND_FILE_WRITE, .file = op};
     if (is_refused(w, &cmd))
         return;
@@ -255,6 +256,7 @@ static inline void do_rename(struct world *w)
         expected = STATUS_NOT_DIRECTORY;
     else if (to_dir && (model_live(m, to) != NULL || model_has_below(m, to)))
         expected = STATUS_NOT_EMPTY;
+    op.fence = one_in(w, 8) ? 1 + (int64_t)below(w, MODEL_LEASES) : 0;
     cmd = (struct command){.kind = COMMAND_FILE_RENAME, .file = op};
     if (is_refused(w, &cmd))
         return;
