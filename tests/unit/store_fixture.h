@@ -16,7 +16,7 @@
 #include "tests/unit/temp_dir.h"
 
 struct fixture {
-    char dir[64], store_dir[96];
+    char dir[128], store_dir[144];
     struct store *store;
     struct arena arena;
     uint64_t index;  /* of the last entry */
@@ -42,7 +42,7 @@ static inline void fixture_begin(struct fixture *f)
 static inline void fixture_end(struct fixture *f)
 {
     static const char *const files[] = {"store/env.1/data.mdb", "store/env.1/lock.mdb", "store/CURRENT"};
-    char path[160];
+    char path[192];
 
     store_close(f->store);
     arena_fini(&f->arena);

@@ -114,7 +114,7 @@ static void begin(struct fixture *f)
 
 static void end(struct fixture *f)
 {
-    char command[128];
+    char command[256];
 
     store_close(f->store);
     arena_fini(&f->arena);
@@ -141,7 +141,7 @@ static void put_many(struct fixture *f, unsigned from, unsigned to)
 /* The machine goes down: the mark is of another boot, so what the environment holds is not believed. */
 static void crash_machine(struct fixture *f)
 {
-    char path[128];
+    char path[256];
     FILE *file;
 
     store_close(f->store);
@@ -486,7 +486,7 @@ static void a_lost_environment_is_made_again(void **state)
 {
     struct checkpoint_info info;
     struct store_meta meta;
-    char command[400];
+    char command[600];
     struct fixture f;
 
     begin(&f);

@@ -211,7 +211,7 @@ static int run_episode(uint64_t seed, size_t ops, const size_t *keep, size_t n_k
     pid_t child;
 
     assert_non_null(out);
-    temp_dir(dir, sizeof(dir), "quorumfs-episode");
+    temp_dir(dir, sizeof(dir), "episode");
     snprintf(seed_text, sizeof(seed_text), "%llu", (unsigned long long)seed);
     snprintf(ops_text, sizeof(ops_text), "%zu", ops);
     child = fork();
