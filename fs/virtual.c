@@ -147,12 +147,15 @@ void virtual_work(struct mount *m)
 
 int virtual_timeout_ms(const struct mount *m)
 {
-    return list_empty(&m->virtual.busy) && list_empty(&m->virtual.interrupted) ? -1 : 0;
+    const struct virtual_tree *v = &m->virtual;
+
+    return list_empty(&v->busy) && list_empty(&v->interrupted) && !v->streams_behind ? -1 : 0;
 }
 
 /* ---- lookup ---- */
 
-static void reply_child(struct waiting *w, struct inode *dir, struct slice name, const struct virtual_kind *kind, int64_t number)
+/* -EAGAIN: not yet, nothing was replied. */
+static int reply_child(struct waiting *w, struct inode *dir, struct slice name, const struct virtual_kind *kind, int64_t number)
 {
     struct mount *m = w->m;
     struct inode_table *t = &m->virtual.nodes;
@@ -172,22 +175,24 @@ static void reply_child(struct waiting *w, struct inode *dir, struct slice name,
         i = inode_new(t, dir, name, kind->mode & S_IFMT, ino_of(dir, name));
         if (i == NULL) {
             wait_fail(w, ENOMEM);
-            return;
+            return 0;
         }
         i->kind = kind;
         i->number = number;
     }
     e.ino = VIRTUAL_ID_FIRST - 1 + i->id;
     rc = get_attributes(m, i, &e.attr);
-    if (rc < 0) {
-        fuse_reply_err(w->req, errno_of(rc));
-    } else {
+    if (rc == 0) {
         inode_looked_up(i);
         if (fuse_reply_entry(w->req, &e) < 0)
             inode_forget(t, i, 1);
+    } else if (rc != -EAGAIN) {
+        fuse_reply_err(w->req, errno_of(rc));
     }
     inode_release(t, i);
-    wait_free(w);
+    if (rc != -EAGAIN)
+        wait_free(w);
+    return rc == -EAGAIN ? rc : 0;
 }
 
 static void lookup_go(struct waiting *w, int error)
@@ -197,7 +202,9 @@ static void lookup_go(struct waiting *w, int error)
     int64_t number = 0;
     int rc = error != 0 ? -error : w->dir->kind->lookup(m, w->dir, w->name, &kind, &number);
 
-    if (rc == -EAGAIN && virtual_later(w, lookup_go))
+    if (rc == 0)
+        rc = reply_child(w, w->dir, w->name, kind, number);
+    if (rc == 0 || (rc == -EAGAIN && virtual_later(w, lookup_go)))
         return;
     if (rc == -ENOENT && !w->asked) { /* it may be there for others already */
         w->asked = true;
@@ -205,10 +212,7 @@ static void lookup_go(struct waiting *w, int error)
         wait_barrier(w);
         return;
     }
-    if (rc < 0)
-        wait_fail(w, rc == -EAGAIN ? ETIMEDOUT : errno_of(rc));
-    else
-        reply_child(w, w->dir, w->name, kind, number);
+    wait_fail(w, rc == -EAGAIN ? ETIMEDOUT : errno_of(rc));
 }
 
 /* The top itself. */

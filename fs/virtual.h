@@ -29,6 +29,7 @@
 #define VIRTUAL_STREAMS_MAX 1024      /* open event streams; ENFILE */
 #define VIRTUAL_HISTORY_MAX 10000     /* revisions of a file that are listed, the newest; older ones can be opened by number */
 #define VIRTUAL_STREAM_BYTES (64 * 1024) /* of lines, read ahead for a stream */
+#define VIRTUAL_STREAM_ROWS 5000      /* of the log, looked at for a stream in one turn of the loop */
 
 struct mount;
 struct waiting;
@@ -50,6 +51,7 @@ struct virtual_tree {
     struct list interrupted;  /* struct waiting: readers of streams whose callers got a signal */
     unsigned n_streams;
     int64_t streamed;         /* revision that all streams have been shown */
+    bool streams_behind;      /* somebody waits for a stream that has not been read on to it */
     struct virtual_old old[VIRTUAL_OLD_MAX];
     uint64_t uses;
     uint64_t requests;

@@ -49,6 +49,7 @@ struct writer {
     struct event_stream *s;
     struct name_place root;
     struct bytes path;
+    size_t rows;
     int64_t last, stopped; /* stopped: at the first row of that revision, which is for the next time */
 };
 
@@ -115,7 +116,7 @@ static int put_line(void *ctx, const struct event *e)
     size_t start = out->len;
     int rc = 0;
 
-    if (out->len >= VIRTUAL_STREAM_BYTES && e->rev.main != w->last) {
+    if ((out->len >= VIRTUAL_STREAM_BYTES || w->rows++ >= VIRTUAL_STREAM_ROWS) && e->rev.main != w->last) {
         w->stopped = e->rev.main;
         return 1;
     }
@@ -243,6 +244,7 @@ void events_read(struct mount *m, fuse_req_t req, struct event_stream *s, size_t
         fuse_reply_err(req, ENOMEM);
         return;
     }
+    m->virtual.streams_behind = true; /* the loop looks */
     w->state = WAIT_OTHER;
     w->ino = size;
     list_push_back(&s->readers, &w->link);
@@ -256,14 +258,16 @@ unsigned events_poll(struct mount *m, struct event_stream *s, struct fuse_pollha
         if (s->poll != NULL)
             fuse_pollhandle_destroy(s->poll);
         s->poll = ph;
+        m->virtual.streams_behind = true;
     }
     return has_something(s) ? POLLIN | POLLRDNORM : 0;
 }
 
-static void serve(struct mount *m, struct event_stream *s)
+/* False: it is waited for, and what there is has not all been looked at. */
+static bool serve(struct mount *m, struct event_stream *s)
 {
     if (list_empty(&s->readers) && s->poll == NULL)
-        return; /* what nobody waits for is read when somebody asks */
+        return true; /* what nobody waits for is read when somebody asks */
     fill(m, s);
     while (has_something(s) && !list_empty(&s->readers)) {
         struct waiting *w = LIST_ITEM(s->readers.next, struct waiting, link);
@@ -278,6 +282,7 @@ static void serve(struct mount *m, struct event_stream *s)
         fuse_pollhandle_destroy(s->poll);
         s->poll = NULL;
     }
+    return has_something(s) || s->next > m->revision || (list_empty(&s->readers) && s->poll == NULL);
 }
 
 void events_work(struct mount *m)
@@ -290,9 +295,11 @@ void events_work(struct mount *m)
         list_remove(&w->interrupted);
         end_read(w, EINTR);
     }
-    if (v->streamed == m->revision)
+    if (v->streamed == m->revision && !v->streams_behind)
         return;
     v->streamed = m->revision;
+    v->streams_behind = false;
     LIST_FOREACH(it, &v->streams)
-        serve(m, LIST_ITEM(it, struct event_stream, link));
+        if (!serve(m, LIST_ITEM(it, struct event_stream, link)))
+            v->streams_behind = true;
 }

@@ -6,7 +6,7 @@
 
 #include "fs/mount.h"
 
-#define OLD_SLICE_ROWS 5000 /* of the log, in one turn of the loop */
+#define OLD_SLICE_ROWS 1000 /* of the log, in one turn of the loop */
 
 /* ---- revisions that are looked at ---- */
 

@@ -348,6 +348,13 @@ func TestEventsAreAStream(t *testing.T) {
 		}
 	})
 
+	t.Run("an old revision far back", func(t *testing.T) { // its directories are collected from the log, in several slices
+		if out := shell(t, n.Mount, fmt.Sprintf(`ls -A .quorumfs/rev/%d; ls .quorumfs/rev/%d/m | wc -l`, opened, last+1000)); !strings.HasPrefix(out,
+			"before\nping\n") || number(out[len("before\nping\n"):]) < 900 {
+			t.Error(out)
+		}
+	})
+
 	t.Run("compaction overtakes a reader that does not read", func(t *testing.T) {
 		// Not os.Open: Go polls files, and who polls is read ahead for.
 		fd, err := syscall.Open(in(n, ".quorumfs", fmt.Sprintf("events@%d", opened)), syscall.O_RDONLY, 0)
