@@ -809,7 +809,7 @@ static void handle(struct world *w, const struct sim_event *e)
         fetch_part(w, s, e->number);
         return;
     case SIM_REPLACED:
-        if (s->node != NULL && s->life == e->number) {
+        if (s->node != NULL && s->life == e->number && !s->crash_wanted) { /* else its disk dies, and that ends it */
             world_stop_node(w, e->node);
             world_start_node(w, e->node);
         }
