@@ -27,8 +27,20 @@ func NoQuorum(t *testing.T) {
 	strict := client.Watch(clientv3.WithRequireLeader(ctx), "/quorum", clientv3.WithCreatedNotify())
 	next(t, patient)
 	next(t, strict)
+	lease := grant(t, client, 300)
+	beats, err := pb.NewLeaseClient(client.ActiveConnection()).LeaseKeepAlive(clientv3.WithRequireLeader(ctx))
+	if err != nil {
+		t.Fatal(err)
+	}
+	beats.Send(&pb.LeaseKeepAliveRequest{ID: int64(lease)})
+	if r, err := beats.Recv(); err != nil || r.TTL != 300 {
+		t.Errorf("kept alive: %v %v", r, err)
+	}
 	for _, o := range c.Others(n) {
 		o.Kill()
+	}
+	if r, err := beats.Recv(); !errors.Is(rpctypes.Error(err), rpctypes.ErrNoLeader) {
+		t.Errorf("a stream of keep-alives that requires a leader: %v %v", r, err)
 	}
 	if r := next(t, strict); !errors.Is(r.Err(), rpctypes.ErrNoLeader) {
 		t.Errorf("a watch that requires a leader: %v %v", r, r.Err())
@@ -42,7 +54,7 @@ func NoQuorum(t *testing.T) {
 		t.Errorf("etcd_server_has_leader is %d", v)
 	}
 	kv := pb.NewKVClient(client.ActiveConnection()) // clientv3 would try reads again
-	_, err := kv.Put(within(t), &pb.PutRequest{Key: []byte("/quorum"), Value: []byte("lost")})
+	_, err = kv.Put(within(t), &pb.PutRequest{Key: []byte("/quorum"), Value: []byte("lost")})
 	if status.Code(err) != codes.Unavailable || !strings.HasPrefix(status.Convert(err).Message(), "etcdserver: ") {
 		t.Errorf("a put: %v", err)
 	}
