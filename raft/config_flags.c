@@ -48,6 +48,7 @@ static const struct {
     [FLAG_CLIENT_AUTO] = {"auto-tls", NULL, true},
     [FLAG_CLIENT_HOSTNAME] = {"client-cert-allowed-hostname", NULL, false},
     [FLAG_MAX_STREAMS] = {"max-concurrent-streams", NULL, false},
+    [FLAG_GRPC_LOOPS] = {"grpc-loops", NULL, false},
     [FLAG_KEEPALIVE_MIN] = {"grpc-keepalive-min-time", NULL, false},
     [FLAG_KEEPALIVE_INTERVAL] = {"grpc-keepalive-interval", NULL, false},
     [FLAG_KEEPALIVE_TIMEOUT] = {"grpc-keepalive-timeout", NULL, false},
@@ -99,6 +100,7 @@ static const char usage[] =
     "                                       the same between members: https peer URLs\n"
     "\n"
     "  --max-concurrent-streams N           of one client connection (10000)\n"
+    "  --grpc-loops N                       threads that serve clients (1)\n"
     "  --grpc-keepalive-min-time D          clients that ping more often are sent away (5s)\n"
     "  --grpc-keepalive-interval D          clients that are silent for so long are pinged (2h)\n"
     "  --grpc-keepalive-timeout D           and closed when they do not answer within this (20s)\n"

@@ -34,8 +34,11 @@ struct health_counters {
     bool failing[2][HEALTH_CHECKS];         /* the last time */
 };
 
+struct loops;
+
 struct app {
     uv_loop_t *loop;
+    struct loops *loops; /* all of the process */
     struct logger log;
     struct grpc_server *grpc;
     struct node_line *line;

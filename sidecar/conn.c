@@ -3,8 +3,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define PREFACE NGHTTP2_CLIENT_MAGIC
 #define PREFACE_LEN NGHTTP2_CLIENT_MAGIC_LEN
@@ -326,9 +328,9 @@ static void on_discard(uv_handle_t *handle)
     free(handle->data);
 }
 
-static int init_handle(struct grpc_server *s, const struct listener *l, uv_stream_t *stream)
+static int init_handle(struct grpc_server *s, bool is_unix, uv_stream_t *stream)
 {
-    return l->is_unix ? uv_pipe_init(s->loop, (uv_pipe_t *)stream, 0) : uv_tcp_init(s->loop, (uv_tcp_t *)stream);
+    return is_unix ? uv_pipe_init(s->loop, (uv_pipe_t *)stream, 0) : uv_tcp_init(s->loop, (uv_tcp_t *)stream);
 }
 
 static void turn_away(struct grpc_server *s, struct listener *l)
@@ -336,7 +338,7 @@ static void turn_away(struct grpc_server *s, struct listener *l)
     struct conn *c = malloc(sizeof *c); /* for its handle */
 
     s->counters.conns_refused++;
-    if (c != NULL && init_handle(s, l, &c->uv.stream) == 0) {
+    if (c != NULL && init_handle(s, l->is_unix, &c->uv.stream) == 0) {
         c->uv.stream.data = c;
         uv_accept(&l->uv.stream, &c->uv.stream);
         uv_close((uv_handle_t *)&c->uv.stream, on_discard);
@@ -345,17 +347,15 @@ static void turn_away(struct grpc_server *s, struct listener *l)
     }
 }
 
-void conn_accept(struct listener *l)
+/* With its handle, not yet connected to anything; NULL without memory or place. */
+static struct conn *conn_new(struct grpc_server *s, unsigned security, bool is_unix)
 {
-    struct grpc_server *s = l->server;
-    struct conn *c;
+    struct conn *c = s->counters.conns_open < SERVER_CONNS_MAX ? calloc(1, sizeof *c) : NULL;
 
-    if (s->counters.conns_open >= SERVER_CONNS_MAX || (c = calloc(1, sizeof *c)) == NULL) {
-        turn_away(s, l);
-        return;
-    }
+    if (c == NULL)
+        return NULL;
     c->server = s;
-    c->security = l->security;
+    c->security = security;
     list_init(&c->calls);
     list_init(&c->dirty_link);
     list_init(&c->throttled_link);
@@ -364,17 +364,70 @@ void conn_accept(struct listener *l)
     bytes_init(&c->tls_out);
     c->opened_ms = c->last_request_ms = c->work_ms = c->heard_ms = uv_now(s->loop);
     c->work = CONN_WORK_BURST;
-    init_handle(s, l, &c->uv.stream);
+    init_handle(s, is_unix, &c->uv.stream);
     c->uv.stream.data = c;
     s->counters.conns_open++;
-    s->counters.conns_accepted++;
     list_push_back(&s->conns, &c->link);
-    if (uv_accept(&l->uv.stream, &c->uv.stream) < 0 || uv_read_start(&c->uv.stream, on_alloc, on_read) < 0) {
+    return c;
+}
+
+static void conn_begin(struct conn *c, bool is_unix)
+{
+    c->server->counters.conns_accepted++;
+    if (uv_read_start(&c->uv.stream, on_alloc, on_read) < 0) {
         conn_close(c);
         return;
     }
-    if (!l->is_unix) {
+    if (!is_unix) {
         uv_tcp_nodelay(&c->uv.tcp, 1);
         uv_tcp_keepalive(&c->uv.tcp, 1, 60);
+    }
+}
+
+/* By a descriptor of its own, since a handle belongs to its loop. */
+static bool give_away(struct conn *c, bool is_unix)
+{
+    const struct grpc_config *o = &c->server->config;
+    uv_os_fd_t fd;
+    int own;
+
+    if (o->give == NULL || !o->wants_to_give(o->app) || uv_fileno((uv_handle_t *)&c->uv.stream, &fd) < 0)
+        return false;
+    own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (own < 0)
+        return false;
+    if (o->give(o->app, own, c->security, is_unix))
+        return true;
+    close(own);
+    return false;
+}
+
+void conn_accept(struct listener *l)
+{
+    struct grpc_server *s = l->server;
+    struct conn *c = conn_new(s, l->security, l->is_unix);
+
+    if (c == NULL) {
+        turn_away(s, l);
+        return;
+    }
+    if (uv_accept(&l->uv.stream, &c->uv.stream) < 0 || give_away(c, l->is_unix))
+        conn_close(c);
+    else
+        conn_begin(c, l->is_unix);
+}
+
+void grpc_server_adopt(struct grpc_server *s, int fd, unsigned security, bool is_unix)
+{
+    struct conn *c = s->stopping ? NULL : conn_new(s, security, is_unix);
+
+    if (c == NULL) {
+        s->counters.conns_refused++;
+        close(fd);
+    } else if ((is_unix ? uv_pipe_open(&c->uv.pipe, fd) : uv_tcp_open(&c->uv.tcp, fd)) < 0) {
+        close(fd);
+        conn_close(c);
+    } else {
+        conn_begin(c, is_unix);
     }
 }

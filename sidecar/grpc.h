@@ -141,6 +141,10 @@ struct grpc_config {
     const struct logger *log;
     const char *const *metadata; /* names that are kept for grpc_metadata(); NULL-terminated; may be NULL */
     uint32_t max_streams; /* of one connection; 0: CONN_STREAMS_MAX */
+    /* Asked for each connection that was accepted: whether somebody else is to serve it; then give() hands it on, by a
+     * descriptor of its own that it takes (grpc_server_adopt). False: it cannot be handed on. Both may be NULL. */
+    bool (*wants_to_give)(void *app);
+    bool (*give)(void *app, int take_fd, unsigned security, bool is_unix);
     struct tls_context *tls; /* for what listens with GRPC_TLS; outlives the server; may be NULL */
     /* 0: the default of limits.h */
     uint64_t keepalive_min_ms, keepalive_interval_ms, keepalive_timeout_ms;
@@ -167,6 +171,8 @@ enum grpc_security { GRPC_PLAIN = 1, GRPC_TLS = 2 };
 /* Listens on one address (sockaddr_in, _in6 or _un); a port of 0 is chosen by the kernel and told. ret_port may be NULL. A
  * socket's file that nobody listens on any more is replaced. */
 int grpc_server_listen(struct grpc_server *s, const struct sockaddr *address, unsigned security, int *ret_port);
+/* Serves a connection that another loop's server has given away; takes the descriptor. */
+void grpc_server_adopt(struct grpc_server *s, int take_fd, unsigned security, bool is_unix);
 /* No new connections; clients are told (GOAWAY) and may finish what they had sent before they heard; after
  * DRAIN_NOTICE_MS no new calls, and streams end with Unavailable; done() when the last connection is gone, at the latest after
  * DRAIN_GRACE_MS. */

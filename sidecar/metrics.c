@@ -1,6 +1,6 @@
 /* metrics.c - /metrics in Prometheus' text format; docs/metrics.md lists what it says. */
+#include "sidecar/loops.h"
 #include "sidecar/pages.h"
-#include "sidecar/watch.h"
 
 #include <dirent.h>
 #include <jansson.h>
@@ -53,10 +53,10 @@ static void label_method(struct bytes *out, const struct grpc_method *m)
         m->path + 1, m->kind == GRPC_UNARY ? "unary" : "bidi_stream");
 }
 
-static void calls(struct app *app, struct bytes *out)
+static void calls(const struct figures *f, struct bytes *out)
 {
-    size_t n;
-    const struct grpc_method_counts *m = grpc_server_methods(app->grpc, &n);
+    const struct grpc_method_counts *m = f->methods;
+    size_t n = f->n_methods;
 
     family(out, "grpc_server_started_total", "counter", "Calls begun, by method.");
     for (size_t i = 0; i < n; i++) {
@@ -76,9 +76,9 @@ static void calls(struct app *app, struct bytes *out)
     }
 }
 
-static void watches(struct app *app, struct bytes *out)
+static void watches(const struct figures *f, struct bytes *out)
 {
-    const struct feed_counters *c = feed_counters(app->feed);
+    const struct feed_counters *c = &f->feed;
 
     single(out, "etcd_debugging_mvcc_watcher_total", "gauge", "Watches.", c->watches);
     single(out, "etcd_debugging_mvcc_watch_stream_total", "gauge", "Watch streams.", c->streams);
@@ -96,9 +96,9 @@ static void watches(struct app *app, struct bytes *out)
     single(out, "quorumfs_grpc_watch_key_jobs_total", "counter", "Rounds of catching up single keys.", c->key_jobs);
 }
 
-static void connections(struct app *app, struct bytes *out)
+static void connections(const struct figures *f, struct bytes *out)
 {
-    const struct grpc_counters *c = grpc_server_counters(app->grpc);
+    const struct grpc_counters *c = &f->grpc;
 
     single(out, "quorumfs_grpc_connections", "gauge", "Open client connections.", c->conns_open);
     single(out, "quorumfs_grpc_connections_accepted_total", "counter", "Connections accepted.", c->conns_accepted);
@@ -122,7 +122,7 @@ static void connections(struct app *app, struct bytes *out)
     single(out, "quorumfs_grpc_input_bytes", "gauge", "Bytes of messages that have come in part.", c->input_bytes);
     single(out, "quorumfs_grpc_output_bytes", "gauge", "Bytes of answers and events that wait for their reader.",
            c->output_bytes);
-    single(out, "quorumfs_grpc_pending_bytes", "gauge", "Bytes of requests under way at the node.", app->pending_bytes);
+    single(out, "quorumfs_grpc_pending_bytes", "gauge", "Bytes of requests under way at the node.", f->pending_bytes);
 }
 
 /* ---- the node ---- */
@@ -194,10 +194,10 @@ static void store(struct app *app, struct bytes *out)
 
 /* ---- health checks ---- */
 
-static void health(struct app *app, struct bytes *out)
+static void health(const struct figures *f, struct bytes *out)
 {
     static const char *const types[] = {"livez", "readyz"}, *const results[] = {"success", "error"};
-    const struct health_counters *c = &app->health;
+    const struct health_counters *c = &f->health;
 
     single(out, "etcd_server_health_success", "counter", "/health answered true.", c->success);
     single(out, "etcd_server_health_failures", "counter", "/health answered false.", c->failures);
@@ -249,21 +249,26 @@ static void process(struct bytes *out)
     memory(out);
 }
 
-static void services(struct app *app, struct bytes *out)
+static void services(const struct figures *f, struct bytes *out)
 {
-    single(out, "quorumfs_grpc_lock_waiters", "gauge", "Calls of Lock and Campaign that wait for their turn.", app->turns);
-    single(out, "quorumfs_grpc_keepalives_pending", "gauge", "Requests of LeaseKeepAlive that are not answered.", app->beats);
-    single(out, "quorumfs_grpc_snapshots", "gauge", "Snapshots being written or sent.", app->snapshots);
+    single(out, "quorumfs_grpc_lock_waiters", "gauge", "Calls of Lock and Campaign that wait for their turn.", f->turns);
+    single(out, "quorumfs_grpc_keepalives_pending", "gauge", "Requests of LeaseKeepAlive that are not answered.", f->beats);
+    single(out, "quorumfs_grpc_snapshots", "gauge", "Snapshots being written or sent.", f->snapshots);
 }
 
 void metrics_write(struct app *app, struct slice json, struct bytes *out)
 {
+    struct figures f = {.n_methods = 0};
+
     node(app, json, out);
     store(app, out);
-    watches(app, out);
-    services(app, out);
-    connections(app, out);
-    calls(app, out);
-    health(app, out);
+    if (loops_sum(app, &f) == 0) {
+        watches(&f, out);
+        services(&f, out);
+        connections(&f, out);
+        calls(&f, out);
+        health(&f, out);
+    }
+    figures_fini(&f);
     process(out);
 }

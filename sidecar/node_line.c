@@ -4,19 +4,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* One environment, kept while it is the current one or a worker reads in it. */
-struct store_lease {
-    struct store *store;
-    uint64_t epoch;
-    unsigned refs;
-};
-
 struct node_line {
     uv_loop_t *loop;
     uv_poll_t poll;
     uv_timer_t retry; /* opening a store that is not there yet */
     bool poll_closed, timer_closed;
     const struct logger *log;
+    struct store_share *share;
     struct node_line_callbacks cb;
     struct client *client;
     bool touched, ready, closing;
@@ -33,14 +27,6 @@ struct node_line {
 
 /* ---- stores ---- */
 
-static void lease_unref(struct store_lease *l)
-{
-    if (l != NULL && --l->refs == 0) {
-        store_close(l->store);
-        free(l);
-    }
-}
-
 static void drop_read(struct node_line *n)
 {
     store_read_end(n->read);
@@ -51,31 +37,20 @@ static void on_retry(uv_timer_t *timer);
 
 static void open_store(struct node_line *n)
 {
-    struct store_options options = {0};
-    struct store_lease *l;
-    struct store *store;
     int rc;
 
-    if (n->store_dir == NULL || n->epoch == 0 || (n->current != NULL && n->current->epoch >= n->epoch))
+    if (n->store_dir == NULL || n->epoch == 0 || (n->current != NULL && store_lease_epoch(n->current) >= n->epoch))
         return;
     drop_read(n);
-    lease_unref(n->current); /* never serve an older epoch */
+    store_lease_unref(n->current); /* never serve an older epoch */
     n->current = NULL;
-    rc = store_open(n->store_dir, &options, &store);
-    if (rc == 0 && store_epoch(store) < n->epoch) { /* CURRENT is not renamed yet */
-        store_close(store);
-        rc = -EAGAIN;
-    }
-    if (rc < 0 || (l = malloc(sizeof *l)) == NULL) {
+    rc = store_share_open(n->share, n->store_dir, n->epoch, &n->current);
+    if (rc < 0) {
         if (rc != -EAGAIN && rc != -ENOENT)
-            log_warn(n->log, "opening the store in %s: %s", n->store_dir, strerror(rc < 0 ? -rc : ENOMEM));
-        if (rc == 0)
-            store_close(store);
+            log_warn(n->log, "opening the store in %s: %s", n->store_dir, strerror(-rc));
         uv_timer_start(&n->retry, on_retry, STORE_RETRY_MS, 0);
         return;
     }
-    *l = (struct store_lease){.store = store, .epoch = store_epoch(store), .refs = 1};
-    n->current = l;
     if (!n->ready) {
         n->ready = true;
         n->cb.on_ready(n->cb.ctx);
@@ -90,19 +65,12 @@ static void on_retry(uv_timer_t *timer)
 
 struct store_lease *node_line_lease(struct node_line *n)
 {
-    if (n->current != NULL)
-        n->current->refs++;
-    return n->current;
-}
-
-struct store *store_lease_store(const struct store_lease *l)
-{
-    return l->store;
+    return n->current != NULL ? store_lease_ref(n->current) : NULL;
 }
 
 void node_line_release(struct node_line *n, struct store_lease *l)
 {
-    lease_unref(l);
+    store_lease_unref(l);
 }
 
 struct store_read *node_line_read(struct node_line *n)
@@ -111,7 +79,7 @@ struct store_read *node_line_read(struct node_line *n)
 
     if (n->current == NULL)
         return NULL;
-    rc = n->read != NULL ? store_read_renew(n->read) : store_read_begin(n->current->store, &n->read);
+    rc = n->read != NULL ? store_read_renew(n->read) : store_read_begin(store_lease_store(n->current), &n->read);
     if (rc < 0) {
         log_warn(n->log, "reading the store: %s", strerror(-rc));
         drop_read(n);
@@ -175,7 +143,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     client_process(n->client);
 }
 
-int node_line_open(uv_loop_t *loop, const char *socket_path, const struct logger *log,
+int node_line_open(uv_loop_t *loop, const char *socket_path, struct store_share *share, const struct logger *log,
                    const struct node_line_callbacks *callbacks, struct node_line **ret_line)
 {
     struct node_line *n = calloc(1, sizeof *n);
@@ -191,6 +159,7 @@ int node_line_open(uv_loop_t *loop, const char *socket_path, const struct logger
         return -ENOMEM;
     n->loop = loop;
     n->log = log;
+    n->share = share;
     n->cb = *callbacks;
     n->election_ms = 1000;
     rc = client_open(socket_path, "quorumfs-grpc", &cb, &n->client);
@@ -239,7 +208,7 @@ void node_line_free(struct node_line *n)
     if (n == NULL)
         return;
     assert(n->poll_closed && n->timer_closed);
-    lease_unref(n->current);
+    store_lease_unref(n->current);
     free(n->store_dir);
     free(n);
 }
@@ -270,7 +239,7 @@ bool node_line_ready(const struct node_line *n)
 
 uint64_t node_line_epoch(const struct node_line *n)
 {
-    return n->current != NULL ? n->current->epoch : 0;
+    return n->current != NULL ? store_lease_epoch(n->current) : 0;
 }
 
 bool node_line_connected(const struct node_line *n)

@@ -3,7 +3,7 @@
  * Process: quorumfs-grpc.
  * Thread:  the loop's; a struct store_lease may be read through from a worker thread.
  * Errors:  negative errno; a store that is not there (yet, or between two epochs) is NULL and answered as Unavailable.
- * Memory:  owns the client and the stores; a store of an older epoch is closed with its last lease.
+ * Memory:  owns the client, and a lease of the store that it shares with the process's other loops (store_share.h).
  * Units:   milliseconds.
  *
  * The epoch's rule: nothing opens an environment before the node has announced its epoch, and once a newer epoch is
@@ -14,6 +14,7 @@
 #include "base/logger.h"
 #include "proto/etcd.h"
 #include "raft/client.h"
+#include "sidecar/store_share.h"
 #include "store/store.h"
 
 #include <uv.h>
@@ -28,7 +29,7 @@ struct node_line_callbacks {
     void (*on_refused)(void *ctx, const char *text);
 };
 
-int node_line_open(uv_loop_t *loop, const char *socket_path, const struct logger *log,
+int node_line_open(uv_loop_t *loop, const char *socket_path, struct store_share *share, const struct logger *log,
                    const struct node_line_callbacks *callbacks, struct node_line **ret_line);
 /* Ends what waits with STOPPED, and closes the handles; the loop has to run once more before node_line_free(). */
 void node_line_close(struct node_line *n);
@@ -54,9 +55,7 @@ uint64_t node_line_member_id(const struct node_line *n);
 struct etcd_header node_line_header(const struct node_line *n, int64_t revision);
 
 /* Keeps a store open for a worker thread. */
-struct store_lease;
-struct store_lease *node_line_lease(struct node_line *n); /* NULL: no store, or no memory */
-struct store *store_lease_store(const struct store_lease *l);
+struct store_lease *node_line_lease(struct node_line *n); /* NULL: no store */
 void node_line_release(struct node_line *n, struct store_lease *l); /* in the loop's thread */
 
 #endif

@@ -19,6 +19,8 @@ static const char usage[] =
     "  --trusted-ca-file PATH                clients must show a certificate that one of these has signed\n"
     "  --client-cert-auth                    the same, said explicitly\n"
     "  --client-cert-allowed-hostname NAME   ... and that is for this name\n"
+    "  --grpc-loops N                        event loops, each a thread that takes its share of the connections;\n"
+    "                                        default 1\n"
     "  --grpc-keepalive-min-time D           clients that ping more often are sent away; default 5s\n"
     "  --grpc-keepalive-interval D           clients that are silent for so long are pinged; default 2h\n"
     "  --grpc-keepalive-timeout D            and closed when they do not answer within this; default 20s\n"
@@ -86,6 +88,19 @@ static int set_streams(struct options *o, const char *value, char *text, size_t 
     return 0;
 }
 
+static int set_loops(struct options *o, const char *value, char *text, size_t text_size)
+{
+    char *end;
+    unsigned long n = strtoul(value, &end, 10);
+
+    if (*end != '\0' || n == 0 || n > LOOPS_MAX) {
+        snprintf(text, text_size, "--grpc-loops: 1 to %d", LOOPS_MAX);
+        return -EINVAL;
+    }
+    o->loops = (unsigned)n;
+    return 0;
+}
+
 static bool is_switch(const char *name)
 {
     return strcmp(name, "client-cert-auth") == 0;
@@ -127,6 +142,8 @@ static int set(struct options *o, const char *name, const char *value, char *tex
         return set_level(o, value, text, text_size);
     if (strcmp(name, "max-concurrent-streams") == 0)
         return set_streams(o, value, text, text_size);
+    if (strcmp(name, "grpc-loops") == 0)
+        return set_loops(o, value, text, text_size);
     if (strcmp(name, "client-cert-auth") == 0) {
         o->client_cert_auth = strcmp(value, "false") != 0;
         return 0;
@@ -139,7 +156,7 @@ static int set(struct options *o, const char *name, const char *value, char *tex
 
 int options_parse(int argc, char *const *argv, struct options *ret_options, char *ret_text, size_t text_size)
 {
-    struct options o = {.log_level = LOG_LEVEL_INFO, .progress_interval_ms = WATCH_PROGRESS_INTERVAL_MS};
+    struct options o = {.log_level = LOG_LEVEL_INFO, .progress_interval_ms = WATCH_PROGRESS_INTERVAL_MS, .loops = 1};
     int rc = parse_urls(&o, "http://localhost:2379", ret_text, text_size);
 
     for (int i = 0; i < argc && rc == 0 && o.action == OPTIONS_RUN; i++) {

@@ -20,6 +20,7 @@ struct options {
     size_t n_urls;
     enum log_level log_level;
     uint32_t max_streams;          /* 0: the default */
+    unsigned loops;                /* event loops */
     const char *cert_file, *key_file, *ca_file, *allowed_hostname; /* NULL: none */
     bool client_cert_auth;
     uint64_t keepalive_min_ms, keepalive_interval_ms, keepalive_timeout_ms; /* 0: the defaults */

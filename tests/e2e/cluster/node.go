@@ -74,6 +74,9 @@ func (n *Node) Args() []string {
 		"--initial-cluster-token", n.Cluster.Token,
 	}
 	args = append(args, n.secureFlags()...)
+	if loops := os.Getenv("QUORUMFS_LOOPS"); loops != "" {
+		args = append(args, "--grpc-loops", loops)
+	}
 	if o.ElectionMS != 0 {
 		args = append(args, "--election-timeout", strconv.Itoa(o.ElectionMS))
 	}
