@@ -144,6 +144,18 @@ static void node_figures(const json_t *status, struct bytes *out)
            number_of(status, "proposals_waiting"));
     single(out, "quorumfs_node_barriers_pending", "gauge", "Linearizable reads under way at the node.",
            number_of(status, "barriers_waiting"));
+    single(out, "quorumfs_node_checkpoint_index", "gauge", "Entry of the log as of which the newest checkpoint is.",
+           number_of(status, "checkpoint_index"));
+    single(out, "quorumfs_node_checkpoint_bytes", "gauge", "Size of the newest checkpoint.",
+           number_of(status, "checkpoint_bytes"));
+    single(out, "quorumfs_node_checkpoint_log_bytes", "gauge", "Bytes of the log applied since.",
+           number_of(status, "checkpoint_log_bytes"));
+    single(out, "quorumfs_node_checkpoints_total", "counter", "Checkpoints that the node's process has written.",
+           number_of(status, "checkpoints_total"));
+    single(out, "quorumfs_node_checkpoints_failed_total", "counter", "Checkpoints that it could not write.",
+           number_of(status, "checkpoints_failed_total"));
+    single(out, "quorumfs_node_readers_pinning", "gauge", "Processes that hold an old snapshot of the store.",
+           number_of(status, "readers_pinning"));
 }
 
 static void node(struct app *app, struct slice json, struct bytes *out)
