@@ -129,10 +129,10 @@ E`, nil},
 func TestEventsAreThoseOfALocalDisk(t *testing.T) {
 	c := three(t)
 	local := cluster.TempDir(t)
-	for _, one := range cases {
+	for i, one := range cases {
 		t.Run(strings.ReplaceAll(one.name, " ", "_"), func(t *testing.T) {
-			settle := func() { quiet(t, c.Nodes[1]); quiet(t, c.Nodes[2]) }
-			runCase(t, local, c.Nodes[0].Mount, []string{c.Nodes[1].Mount, c.Nodes[2].Mount}, settle, one, true)
+			there, settle := watchedFrom(t, c, i)
+			runCase(t, local, c.Nodes[0].Mount, there, settle, one, true)
 		})
 	}
 }

@@ -586,3 +586,104 @@ func events(w *Watcher, dir string) []Event {
 	}
 	return some
 }
+
+// A node goes over to another copy of its store while it runs: its mount reads on there. Who watches hears of every change once, also
+// of those that came while the front end stood still, and handles stay.
+func TestANewEpochIsNothingToWatchers(t *testing.T) {
+	c := threeWith(t)
+	a, n := c.Nodes[0].Mount, c.Nodes[1]
+	shell(t, a, "mkdir d e; echo one > d/kept; echo old > d/changed; echo x > d/removed; echo y > d/moved; mkdir d/sub")
+	same(t, a, n.Mount)
+	quiet(t, n)
+	client, err := clientv3.New(clientv3.Config{Endpoints: []string{n.Endpoint()}, DialTimeout: cluster.Bound, Logger: zap.NewNop()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	epoch := func() string { return shell(t, n.Mount, `grep -o '"epoch":[0-9]*' .quorumfs/status`) }
+	defragment := func() {
+		t.Helper()
+		before := epoch()
+		ctx, cancel := context.WithTimeout(context.Background(), cluster.Bound)
+		defer cancel()
+		if _, err := client.Defragment(ctx, n.Endpoint()); err != nil {
+			t.Fatal(err)
+		}
+		cluster.Until(t, "the mount is in the new epoch", func() (bool, string) {
+			shell(t, a, "echo $RANDOM > tick")
+			now := epoch()
+			return now != before, now
+		})
+	}
+	reader, err := os.Open(n.Mount + "/d/kept")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	writer, err := os.OpenFile(n.Mount+"/d/changed", os.O_RDWR|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer writer.Close()
+	w := Watch(t, n.Mount, "d", "e", "d/sub")
+	defragment()
+	quiet(t, n)
+	if got := text(w.Events()); got != "" {
+		t.Errorf("nothing has changed, told was\n%s", got)
+	}
+	if _, err := writer.WriteString("new\n"); err != nil {
+		t.Error(err)
+	}
+	if err := writer.Close(); err != nil {
+		t.Error(err)
+	}
+	content := make([]byte, 10)
+	if k, err := reader.ReadAt(content, 0); string(content[:k]) != "one\n" {
+		t.Errorf("the open file: %q %v", content[:k], err)
+	}
+	reader.Close() // at every fork of this process it would be closed, and ask the front end that stands still
+	// What comes while the front end stands still and the epoch changes is the difference of two states, once.
+	front := frontEnd(n)
+	syscall.Kill(front, syscall.SIGSTOP)
+	shell(t, a, "echo new > d/changed; rm d/removed; mv d/moved e/moved; echo 1 > d/fresh; chmod 600 d/kept; mkdir e/dir; rmdir d/sub")
+	ctx, cancel := context.WithTimeout(context.Background(), cluster.Bound)
+	defer cancel()
+	if _, err := client.Defragment(ctx, n.Endpoint()); err != nil {
+		t.Fatal(err)
+	}
+	syscall.Kill(front, syscall.SIGCONT)
+	same(t, a, n.Mount)
+	quiet(t, n)
+	got := text(w.Events())
+	for _, line := range []string{"MODIFY d/changed", "DELETE d/removed", "CREATE d/fresh", "ATTRIB d/kept", "CREATE e/dir dir", "DELETE d/sub dir", "DELETE_SELF d/sub dir"} {
+		if strings.Count(got, line) == 0 {
+			t.Errorf("%s is missing in\n%s", line, got)
+		}
+	}
+	if names := model(map[string]bool{"d/kept": true, "d/changed": true, "d/removed": true, "d/moved": true, "d/sub": true}, w.Events()); list(names) != "d/changed d/fresh d/kept e/dir e/moved" {
+		t.Errorf("who watched believes in %s", list(names))
+	}
+	// Under load.
+	d := 6 * time.Second
+	s := seed(t)
+	shell(t, a, "mkdir storm")
+	same(t, a, n.Mount)
+	watch := Watch(t, n.Mount+"/storm", ".")
+	waits := []func(){startStorm(t, a+"/storm", s, d, false), startStorm(t, n.Mount+"/storm", s+1, d, false)}
+	for range 3 {
+		ctx, cancel := context.WithTimeout(context.Background(), cluster.Bound)
+		if _, err := client.Defragment(ctx, n.Endpoint()); err != nil {
+			t.Error(err)
+		}
+		cancel()
+	}
+	for _, wait := range waits {
+		wait()
+	}
+	same(t, a+"/storm", n.Mount+"/storm")
+	want := list(names(t, n.Mount+"/storm"))
+	cluster.Until(t, "the watcher believes in what is there", func() (bool, string) {
+		got := list(model(nil, watch.Events()))
+		return got == want, fmt.Sprintf("it has\n%s\nthere are\n%s", got, want)
+	})
+}

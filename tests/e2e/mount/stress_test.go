@@ -245,9 +245,12 @@ db = sqlite3.connect(sys.argv[1], timeout=60, isolation_level=None)
 db.execute("pragma journal_mode=delete")
 db.execute("create table if not exists t (writer text, n integer, unique (writer, n))")
 for n in range(int(sys.argv[3])):
-    db.execute("begin immediate")
-    db.execute("insert into t values (?, ?)", (sys.argv[2], n))
-    db.execute("commit")
+    try:
+        db.execute("begin immediate")
+        db.execute("insert into t values (?, ?)", (sys.argv[2], n))
+        db.execute("commit")
+    except sqlite3.Error as e:
+        sys.exit("row %d: %s %s" % (n, e, getattr(e, "sqlite_errorname", "")))
 print("ok")
 `
 	program := filepath.Join(c.Dir, "writer.py")
