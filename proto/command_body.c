@@ -46,6 +46,7 @@ static void emit_member(struct wire_out *o, const struct member_info *m)
     for (size_t i = 0; i < m->n_client_urls; i++)
         wire_bytes_always(o, 3, m->client_urls[i]);
     wire_uint(o, 4, m->version);
+    wire_uint(o, 5, m->instance);
 }
 WIRE_MESSAGE(member, const struct member_info *)
 
@@ -227,6 +228,8 @@ int body_member_decode(struct slice in, struct arena *arena, struct member_info 
             wire_get_bytes(&r, &f, &m.client_urls[m.n_client_urls++]);
         else if (f.number == 4)
             m.version = get_u32(&r, &f);
+        else if (f.number == 5)
+            m.instance = wire_get_uint(&r, &f);
     }
     if (r.status < 0)
         return r.status;

@@ -290,7 +290,7 @@ int identity_check(const struct config *c, struct identity *ret_id, bool *ret_ne
         return rc;
     /* Once members have changed the --initial- flags describe the past: "existing" says not to look at them. */
     if (c->initial_given && !c->existing) {
-        if (id.cluster_id != c->cluster_id)
+        if (id.data_id != c->cluster_id)
             return say(-EXDEV, ret_text, text_size,
                        "data directory %s belongs to another cluster (%016" PRIx64 ", the flags say %016" PRIx64 ")",
                        c->data_dir, id.cluster_id, c->cluster_id);
@@ -344,4 +344,15 @@ done:
     if (rc < 0)
         return say(rc, ret_text, text_size, "data directory %s cannot be written: %s", c->data_dir, strerror(-rc));
     return 0;
+}
+
+bool identity_force(struct identity *id)
+{
+    if (id->cluster_id != id->data_id)
+        return false;
+    id->format = IDENTITY_FORMAT;
+    id->cluster_id = identity_new_instance();
+    if (id->instance == 0)
+        id->instance = identity_new_instance();
+    return true;
 }

@@ -41,6 +41,10 @@ int identity_lock(const struct config *c, int *ret_fd, char *ret_text, size_t te
  * another cluster's or member's, -EEXIST: etcd's, -EPROTONOSUPPORT: newer, -EUCLEAN: damaged. */
 int identity_check(const struct config *c, struct identity *ret_id, bool *ret_new, char *ret_text, size_t text_size);
 
+/* --force-new-cluster: another number for the cluster, so that lost members that come back are strangers. In memory alone:
+ * identity_create() writes it when the membership is written. Once in a directory's life, so that a restart with the same
+ * flag does not throw out who has joined since: false if that has been. */
+bool identity_force(struct identity *id);
 /* A number for a new directory. */
 uint64_t identity_new_instance(void);
 /* Writes the identity, durably: of a new member, or another one in the place of the old. */

@@ -46,7 +46,7 @@ static char *join(const struct slice *items, size_t n)
 
 static int learn(struct node *n, const struct member_info *m)
 {
-    struct member_known k = {.id = m->id};
+    struct member_known k = {.id = m->id, .instance = m->instance};
 
     if (n->members.n_known == NODE_MAX_MEMBERS)
         return 0; /* rows of no member: nobody asks for them */
@@ -187,6 +187,7 @@ bool node_lookup(struct node *n, const char *peer_urls, uint64_t *ret_id, bool *
 
 enum node_admission node_admits(struct node *n, uint64_t peer, uint64_t instance, char *ret_text, size_t text_size)
 {
+    const struct member_known *k;
     bool removed = false;
 
     if (n->failed || !n->started)
@@ -194,6 +195,14 @@ enum node_admission node_admits(struct node *n, uint64_t peer, uint64_t instance
     if (members_is_removed(n, peer, &removed) == 0 && removed) {
         snprintf(ret_text, text_size, "member %016llx was removed from the cluster", (unsigned long long)peer);
         return NODE_REMOVED;
+    }
+    k = members_known(n, peer);
+    if (k != NULL && k->instance != 0 && instance != 0 && k->instance != instance) {
+        snprintf(ret_text, text_size,
+                 "member %016llx had another data directory: with a new one it has forgotten its votes and what it "
+                 "acknowledged. Remove it, and add it anew",
+                 (unsigned long long)peer);
+        return NODE_REPLACED;
     }
     return NODE_ADMIT;
 }

@@ -38,6 +38,7 @@ struct node_config {
     const char *name;
     const struct node_member *members; /* of a new cluster, itself included: every node bootstraps with the same */
     size_t n_members;
+    bool alone;  /* --force-new-cluster: a membership of this member alone is put behind the log */
     bool joined; /* an existing cluster: with an empty log it waits for the leader, and begins none */
     uint64_t heartbeat_ms, election_ms;
     size_t max_learners;          /* 0: 1 */

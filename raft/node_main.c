@@ -40,6 +40,7 @@ struct program {
     struct identity identity;
     struct join join;
     bool joining; /* it does not know yet who it is */
+    bool forcing; /* the cluster's new number is not written yet */
     uv_loop_t loop;
     uv_signal_t term, interrupt;
     uv_prepare_t prepare;
@@ -138,7 +139,7 @@ static void publish(struct program *p)
     struct bytes b;
 
     bytes_init(&b);
-    if (publish_encode(p->identity.member_id, p->config, &b) < 0) {
+    if (publish_encode(p->identity.member_id, p->identity.instance, p->config, &b) < 0) {
         bytes_fini(&b);
         ask_ready_later(p);
         return;
@@ -167,7 +168,7 @@ static void on_ready_barrier(struct node_barrier *b, uint16_t status, uint64_t e
         return;
     if (status != STATUS_OK)
         ask_ready_later(p);
-    else if (publish_is_current(node_store(p->node), p->identity.member_id, p->config))
+    else if (publish_is_current(node_store(p->node), p->identity.member_id, p->identity.instance, p->config))
         become_ready(p);
     else
         publish(p);
@@ -487,6 +488,11 @@ static int open_data_dir(struct program *p)
     if (rc == 0)
         rc = identity_check(c, &p->identity, &is_new, text, sizeof(text));
     p->joining = rc == 0 && is_new && p->identity.joined;
+    if (rc == 0 && !is_new && c->force_new_cluster) {
+        p->forcing = identity_force(&p->identity);
+        if (!p->forcing)
+            log_warn(&p->logger, "--force-new-cluster: that has been done, the flag has no effect");
+    }
     if (rc == 0 && is_new && !p->joining)
         rc = identity_create(c, &p->identity, text, sizeof(text));
     if (rc == 0)
@@ -555,6 +561,7 @@ static int open_node(struct program *p, const char *store_dir)
         .members = members,
         .n_members = p->identity.joined ? 0 : c->n_members,
         .joined = p->identity.joined,
+        .alone = p->forcing,
         .max_learners = (size_t)c->max_learners,
         .lax_reconfig = c->lax_reconfig,
         .heartbeat_ms = c->heartbeat_ms,
@@ -650,6 +657,13 @@ static int open_all(struct program *p)
         rc = join(p);
     if (rc == 0)
         rc = open_node(p, store_dir);
+    if (rc == 0 && p->forcing) {
+        char text[LOG_LINE_BYTES] = "";
+
+        rc = identity_create(p->config, &p->identity, text, sizeof(text));
+        if (rc < 0)
+            say(p, rc, text);
+    }
     if (rc == 0)
         rc = open_socket(p, store_dir);
     return rc;

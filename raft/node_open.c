@@ -128,6 +128,81 @@ static int compare_log_and_store(struct node *n, const struct store_meta *meta, 
     return -EUCLEAN;
 }
 
+static int read_membership(struct node *n, uint64_t index, struct core_member *members, size_t *ret_count)
+{
+    struct log_entry e;
+    int rc;
+
+    arena_reset(&n->arena);
+    rc = log_get(n->log, index, &n->arena, &e);
+    if (rc < 0 || e.type != LOG_ENTRY_MEMBERSHIP)
+        return rc < 0 ? rc : -ENOENT;
+    return core_membership_read(e.payload, members, NODE_MAX_MEMBERS, ret_count);
+}
+
+/* The members as the log has them last, or as they are applied. */
+static int newest_membership(struct node *n, const struct store_meta *meta, struct core_member *members, size_t *ret_count)
+{
+    for (uint64_t i = log_last_index(n->log); i >= log_first_index(n->log) && i > meta->applied_index; i--) {
+        int rc = read_membership(n, i, members, ret_count);
+
+        if (rc != -ENOENT)
+            return rc;
+    }
+    return core_membership_read(meta->membership, members, NODE_MAX_MEMBERS, ret_count);
+}
+
+/* The others are lost for good. What this member's log holds becomes the truth, whether it was committed or not. */
+static int stand_alone(struct node *n, char *text, size_t text_size)
+{
+    struct core_member members[NODE_MAX_MEMBERS];
+    char address[PEER_URLS_MAX_BYTES + 1];
+    struct log_entry e = {.type = LOG_ENTRY_MEMBERSHIP};
+    struct store_read *read = NULL;
+    struct store_meta meta;
+    struct bytes payload;
+    uint64_t synced = 0;
+    size_t count = 0, own = 0;
+    int rc = store_read_begin(n->store, &read);
+
+    bytes_init(&payload);
+    if (rc == 0)
+        rc = store_read_meta(read, &meta);
+    if (rc == 0)
+        rc = newest_membership(n, &meta, members, &count);
+    while (rc == 0 && own < count && members[own].id != n->config.id)
+        own++;
+    if (rc == 0 && own == count)
+        rc = -EIDRM;
+    if (rc == 0 && count == 1 && members[0].voter)
+        goto done; /* it is so already: a restart with the same flag */
+    if (rc == 0) {
+        snprintf(address, sizeof address, "%s", members[own].address);
+        members[0] = (struct core_member){n->config.id, address, true, false};
+        rc = core_membership_encode(members, 1, &payload);
+    }
+    e.index = log_last_index(n->log) + 1;
+    e.term = log_hard_state(n->log).term + 1;
+    e.payload = bytes_slice(&payload);
+    if (rc == 0)
+        rc = log_set_hard_state(n->log, (struct log_hard_state){e.term, n->config.id});
+    if (rc == 0)
+        rc = log_append(n->log, &e, 1);
+    if (rc == 0)
+        rc = log_flush(n->log, &synced);
+    if (rc == 0)
+        log_flushed(n->log, synced);
+    if (rc == 0 && n->config.logger != NULL)
+        log_warn(n->config.logger, "this member alone is the cluster from now on; what the others had is given up");
+done:
+    if (rc < 0)
+        snprintf(text, text_size, "--force-new-cluster: the membership cannot be written: %s", strerror(-rc));
+    store_read_end(read);
+    bytes_fini(&payload);
+    arena_reset(&n->arena);
+    return rc;
+}
+
 static int open_store(struct node *n, const struct node_config *config, char *text, size_t text_size)
 {
     struct store_options options = {
@@ -261,6 +336,8 @@ int node_open(const struct node_config *config, const struct disk *disk, const s
         rc = open_store(n, config, ret_text, text_size);
     if (rc == 0)
         rc = read_store(n, config, ret_text, text_size);
+    if (rc == 0 && config->alone)
+        rc = stand_alone(n, ret_text, text_size);
     if (rc == 0)
         rc = leases_load(n);
     if (rc == 0)

@@ -160,6 +160,7 @@ struct leases {
 struct member_known {
     uint64_t id;
     char *name, *client_urls; /* comma-separated */
+    uint64_t instance;        /* of its data directory; 0: not known */
 };
 
 /* The newest change that a peer asked this leader for. */

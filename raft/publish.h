@@ -13,10 +13,10 @@
 #include "store/store.h"
 
 /* Whether the store holds already what c says of member id. A false answer costs a command, no more. */
-bool publish_is_current(struct store *s, uint64_t id, const struct config *c);
+bool publish_is_current(struct store *s, uint64_t id, uint64_t instance, const struct config *c);
 /* Whether the cluster's version is this program's: every member has published, and all know that. */
 bool publish_is_known(struct store *s);
 /* Appends the command that says it. */
-int publish_encode(uint64_t id, const struct config *c, struct bytes *out);
+int publish_encode(uint64_t id, uint64_t instance, const struct config *c, struct bytes *out);
 
 #endif

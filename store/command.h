@@ -239,6 +239,7 @@ struct member_info {
     struct slice *client_urls;
     size_t n_client_urls;
     uint32_t version; /* of the member's program, as APPLY_VERSION; 0: it did not say, so it is 0.1 */
+    uint64_t instance; /* the number of its data directory; 0: it has none */
 };
 
 struct command {

@@ -28,8 +28,10 @@ int member_save(struct store_batch *b, const struct member_info *member, uint16_
     bytes_varint(out, member->n_client_urls);
     for (size_t i = 0; i < member->n_client_urls; i++)
         bytes_varint_slice(out, member->client_urls[i]);
-    if (member->version != 0)
+    if (member->version != 0 || member->instance != 0)
         bytes_varint(out, member->version);
+    if (member->instance != 0)
+        bytes_varint(out, member->instance);
     if (bytes_status(out) < 0)
         return bytes_status(out);
     snprintf(name, sizeof(name), MEMBER_PREFIX "%016" PRIx64, member->id);
@@ -69,6 +71,7 @@ static int decode_member(struct slice body, struct arena *arena, struct member_i
     for (size_t i = 0; rc == 0 && i < n; i++)
         rc = arena_copy(arena, reader_varint_slice(&r), &m->client_urls[i]);
     m->version = reader_left(&r) > 0 ? (uint32_t)reader_varint(&r) : 0;
+    m->instance = reader_left(&r) > 0 ? reader_varint(&r) : 0;
     return rc == 0 && reader_status(&r) < 0 ? -EUCLEAN : rc;
 }
 

@@ -102,7 +102,7 @@ static struct command golden_command(uint16_t kind)
         cmd.compact.physical = true;
         break;
     case COMMAND_MEMBER_PUBLISH:
-        cmd.member = (struct member_info){5, slice_from_str("n1"), url_list, 1, 0};
+        cmd.member = (struct member_info){5, slice_from_str("n1"), url_list, 1, 0, 0};
         break;
     case COMMAND_ALLOC_INODES:
         cmd.alloc_inodes.count = 1000;

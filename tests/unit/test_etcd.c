@@ -222,7 +222,7 @@ static void small_messages_agree_with_protobuf_c(void **state)
         struct body_file_response f = {dice_number(&g.d), dice_number(&g.d), any_bool(&g)}, f2;
         struct slice urls[3] = {any_bytes(&g), any_bytes(&g), any_bytes(&g)};
         struct member_info mi = {dice_number(&g.d), any_bytes(&g), urls, dice_below(&g.d, 4),
-                                 (uint32_t)dice_number(&g.d)}, mi2;
+                                 (uint32_t)dice_number(&g.d), dice_number(&g.d)}, mi2;
         uint32_t count = (uint32_t)dice_number(&g.d), count2;
         Quorumfs__FileResponse *fm;
         Quorumfs__MemberPublish *mm;

@@ -4,6 +4,7 @@ package member
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -271,4 +272,103 @@ func TestJoinByCheckpoint(t *testing.T) {
 	}
 	put(t, n, "last", "v")
 	want(t, first, "last", "v")
+}
+
+// Two of three are gone: the third is made the cluster, takes new members, and knows the lost ones no more.
+func TestForceNewCluster(t *testing.T) {
+	var forced *cluster.Node
+	c := cluster.New(t, cluster.Options{Nodes: 3, Flags: func(n *cluster.Node) []string {
+		if n == forced {
+			return []string{"--force-new-cluster"}
+		}
+		return nil
+	}})
+	c.StartAll()
+	put(t, c.Nodes[0], "k", "v")
+	for _, n := range c.Nodes {
+		want(t, n, "k", "v")
+	}
+	for _, n := range c.Nodes {
+		n.Kill()
+	}
+	forced = c.Nodes[1]
+	forced.Start()
+	if m := members(t, forced); len(m) != 1 || m[0].Name != forced.Name {
+		t.Fatalf("members: %+v", m)
+	}
+	want(t, forced, "k", "v")
+	put(t, forced, "k", "w")
+	fresh := add(t, c, forced)
+	voters(t, forced, 2)
+	want(t, fresh, "k", "w")
+	if err := forced.Stop(); err != nil { // the flag stays on its command line
+		t.Fatal(err)
+	}
+	forced.Start()
+	voters(t, forced, 2)
+	put(t, forced, "k", "x")
+	want(t, fresh, "k", "x")
+	lost := c.Nodes[0] // it comes back, and is a stranger
+	lost.Spawn()
+	cluster.Until(t, "the lost one is refused", func() (bool, string) {
+		return strings.Contains(lost.LastLog(), "is not this node's"), lost.LastLog()
+	})
+	put(t, forced, "k", "y")
+	lost.Kill()
+}
+
+// A member whose disk is new comes back under its old name: it has forgotten its votes.
+func TestNewDirectoryUnderAnOldNameIsRefused(t *testing.T) {
+	c := cluster.Start(t, cluster.Options{Nodes: 3})
+	n := c.Follower()
+	put(t, n, "k", "v")
+	n.Kill()
+	if err := os.RemoveAll(n.DataDir); err != nil {
+		t.Fatal(err)
+	}
+	n.Spawn()
+	if status := n.Wait(); status != 4 {
+		t.Fatalf("it ends with %d:\n%s", status, n.LastLog())
+	}
+	if log := n.LastLog(); !strings.Contains(log, "had another data directory") {
+		t.Fatalf("it does not say why:\n%s", log)
+	}
+	put(t, c.Leader(), "k", "w")
+}
+
+// A data directory that the first version wrote is opened, served and replicated.
+func TestDirectoryOfTheFirstVersion(t *testing.T) {
+	c := cluster.New(t, cluster.Options{Nodes: 1, Flags: func(n *cluster.Node) []string {
+		if n.Index == 0 {
+			return []string{"--initial-cluster-state", "existing"}
+		}
+		return nil
+	}})
+	n := c.Nodes[0]
+	archive := filepath.Join(cluster.Top(), "tests/fixtures/skeleton-single.tar.xz")
+	if err := os.Mkdir(n.DataDir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("tar", "-C", n.DataDir, "--strip-components=1", "-xJf", archive).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	n.Start()
+	for key, value := range map[string]string{"key1": "newer", "key2": "value2", "key4": "value4", "big": strings.Repeat("x", 5000)} {
+		want(t, n, key, value)
+	}
+	if v, err := n.Get("key5"); err == nil {
+		t.Fatalf("key5 was deleted, and is %q", v)
+	}
+	put(t, n, "key2", "again")
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	n.Start()
+	want(t, n, "key2", "again")
+	// Its peers know it at the address of back then; it moves to where this test can reach it.
+	n.MustCtl("member", "update", idOf(t, n, n), "--peer-urls", n.PeerURL)
+	second := add(t, c, n)
+	voters(t, n, 2)
+	want(t, second, "key2", "again")
+	want(t, second, "big", strings.Repeat("x", 5000))
 }

@@ -178,7 +178,7 @@ func TestANewerOrDamagedDataDirectoryIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, change := range []struct{ name, from, to, word string }{
-		{"newer", "quorumfs-data 1\n", "quorumfs-data 2\n", "newer"},
+		{"newer", "quorumfs-data 2\n", "quorumfs-data 3\n", "newer"},
 		{"damaged", "member ", "member 0", "damaged"},
 	} {
 		t.Run(change.name, func(t *testing.T) {
