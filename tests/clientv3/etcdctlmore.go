@@ -177,8 +177,11 @@ func EtcdctlMore(t *testing.T, one, three *cluster.Cluster) {
 
 	// a mirror of one cluster in the other
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, "--endpoints", three.Nodes[0].ClientURL, "make-mirror", "--prefix", "/mirrored/", "--dest-prefix", "/copy/",
-		"--no-dest-prefix=false", one.Nodes[0].Endpoint())
+	args := []string{"--endpoints", three.Nodes[0].ClientURL, "make-mirror", "--prefix", "/mirrored/", "--dest-prefix", "/copy/", "--no-dest-prefix=false"}
+	if ca := os.Getenv("ETCDCTL_CACERT"); ca != "" {
+		args = append(args, "--dest-insecure-transport=false", "--dest-cacert", ca, "--dest-cert", os.Getenv("ETCDCTL_CERT"), "--dest-key", os.Getenv("ETCDCTL_KEY"))
+	}
+	cmd := exec.CommandContext(ctx, program, append(args, one.Nodes[0].Endpoint())...)
 	cmd.Env = append(os.Environ(), "ETCDCTL_API=3")
 	cmd.Stdout, cmd.Stderr = io.Discard, io.Discard
 	from, to := connect(t, three.Nodes[0]), connect(t, one.Nodes[0])
