@@ -18,6 +18,7 @@
 struct identity {
     uint64_t cluster_id, epoch;
     const struct slice *membership; /* of a restored one, else NULL */
+    bool at_start;                  /* no log is written yet that needs room beside it, and without it there is no start */
 };
 
 /* Rows of the main database that begin with prefix. */
@@ -128,7 +129,7 @@ static int fill(const char *dir, const char *env_path, const char *from, struct 
         rc = -EXDEV;
     if (to_be.cluster_id == 0)
         to_be.cluster_id = info.cluster_id;
-    if (rc == 0)
+    if (rc == 0 && !to_be.at_start)
         rc = checkpoint_room(dir, info.image_bytes);
     if (rc < 0)
         return rc;
@@ -167,7 +168,7 @@ static int make_env(const char *dir, const char *path, struct identity to_be)
 
 int checkpoint_make(const char *dir, const char *path, uint64_t cluster_id, uint64_t epoch)
 {
-    return make_env(dir, path, (struct identity){cluster_id, epoch, NULL});
+    return make_env(dir, path, (struct identity){cluster_id, epoch, NULL, false});
 }
 
 int checkpoint_restore(const char *dir, const char *path, uint64_t cluster_id, struct slice membership,
@@ -180,7 +181,7 @@ int checkpoint_restore(const char *dir, const char *path, uint64_t cluster_id, s
 
     if (rc != -ENOENT)
         return rc == 0 ? -EEXIST : rc;
-    rc = make_env(dir, path, (struct identity){cluster_id, 1, &membership});
+    rc = make_env(dir, path, (struct identity){cluster_id, 1, &membership, true});
     if (rc == 0)
         rc = mark_write(dir, 1, MARK_SYNCED);
     if (rc == 0)
@@ -227,7 +228,7 @@ int checkpoint_recover(const char *dir, uint64_t cluster_id, uint64_t at_least, 
     if (rc == 0)
         rc = n + bad == 0 ? -ENOENT : -EUCLEAN;
     for (size_t i = 0; rc == -EUCLEAN && i < n && infos[i].applied_index >= at_least; i++)
-        rc = checkpoint_make(dir, infos[i].path, cluster_id, epoch);
+        rc = make_env(dir, infos[i].path, (struct identity){cluster_id, epoch, NULL, true});
     free(infos);
     return rc;
 }
