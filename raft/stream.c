@@ -6,6 +6,7 @@
 #include "tls/tls.h"
 
 #define CIPHER_READ_BYTES (64 * 1024)
+#define SEAL_BYTES (256 * 1024) /* at a time: a long queue neither holds the loop up nor stands in memory twice */
 #define KEPT_BYTES (4 * 1024 * 1024) /* a buffer that one large frame has made larger does not stay */
 
 int err_from_uv(int rc)
@@ -151,7 +152,7 @@ void stream_read_stop(struct stream *s)
 
 size_t stream_unsent(const struct stream *s)
 {
-    return s->out.len + s->busy.len + s->cipher_out.len;
+    return s->out.len - s->sealed + s->busy.len + s->cipher_out.len;
 }
 
 static void forget(struct bytes *b)
@@ -175,38 +176,45 @@ static void on_written(uv_write_t *w, int status)
         s->calls->written(s->ctx);
 }
 
-/* Of a stream of TLS: what has gathered becomes records, if that can be already. */
+/* Of a stream of TLS: the next of what has gathered becomes records, if that can be already. */
 static int seal(struct stream *s)
 {
+    size_t n = s->out.len - s->sealed;
     int rc;
 
-    if (s->out.len == 0 || !tls_conn_established(s->tls))
+    if (n == 0 || s->cipher_out.len >= SEAL_BYTES || !tls_conn_established(s->tls))
         return 0;
-    rc = tls_conn_send(s->tls, bytes_slice(&s->out), &s->cipher_out);
-    forget(&s->out);
+    n = n < SEAL_BYTES ? n : SEAL_BYTES;
+    rc = tls_conn_send(s->tls, slice_make(s->out.data + s->sealed, n), &s->cipher_out);
+    s->sealed += n;
+    if (s->sealed == s->out.len) {
+        forget(&s->out);
+        s->sealed = 0;
+    } else if (s->sealed > s->out.len / 2) { /* the rest to the front, not at every piece */
+        memmove(s->out.data, s->out.data + s->sealed, s->out.len - s->sealed);
+        s->out.len -= s->sealed;
+        s->sealed = 0;
+    }
     return rc;
 }
 
-int stream_flush(struct stream *s)
+/* 1: all that there was is with the kernel; 0: not, or there was nothing. */
+static int write_out(struct stream *s, struct bytes *out)
 {
-    struct bytes spare, *out = s->tls != NULL ? &s->cipher_out : &s->out;
-    uv_buf_t buf;
+    struct bytes spare;
+    uv_buf_t buf = uv_buf_init((char *)out->data, (unsigned)out->len);
     size_t at;
     int rc;
 
-    if (s->closing || s->writing)
+    if (out->len == 0)
         return 0;
-    rc = s->tls != NULL ? seal(s) : 0;
-    if (rc < 0 || out->len == 0)
-        return rc;
-    buf = uv_buf_init((char *)out->data, (unsigned)out->len);
     rc = uv_try_write(&s->uv.stream, &buf, 1);
     if (rc < 0 && rc != UV_EAGAIN)
         return err_from_uv(rc);
     at = rc > 0 ? (size_t)rc : 0;
     if (at == out->len) {
         forget(out);
-        return 0;
+        return 1;
     }
     spare = s->busy;
     s->busy = *out;
@@ -215,4 +223,22 @@ int stream_flush(struct stream *s)
     rc = uv_write(&s->write, &s->uv.stream, &buf, 1, on_written);
     s->writing = rc == 0;
     return err_from_uv(rc);
+}
+
+int stream_flush(struct stream *s)
+{
+    int rc;
+
+    if (s->closing || s->writing)
+        return 0;
+    if (s->tls == NULL) {
+        rc = write_out(s, &s->out);
+        return rc < 0 ? rc : 0;
+    }
+    do { /* until the socket is full; what is left goes on when that has been written */
+        rc = seal(s);
+        if (rc == 0)
+            rc = write_out(s, &s->cipher_out);
+    } while (rc == 1);
+    return rc;
 }

@@ -51,6 +51,7 @@ struct stream {
     struct tls_conn *tls;    /* NULL: plain */
     uint8_t *cipher_in;      /* where its bytes are read to */
     struct bytes cipher_out; /* sealed, not yet with the kernel */
+    size_t sealed;           /* of out */
 };
 
 void stream_init(struct stream *s, size_t read_bytes, const struct stream_calls *calls, void *ctx);

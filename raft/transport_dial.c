@@ -205,6 +205,7 @@ static void resolve(struct dial *d)
     int rc = -ENOMEM;
 
     if (u->scheme == URL_HTTPS && d->t->o.tls == NULL) {
+        free(r);
         dial_drop(d, "its URL is https, and this node has no flags of TLS for peers");
         return;
     }
