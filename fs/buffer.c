@@ -126,6 +126,7 @@ void buffer_touch(struct buffer *b, int64_t now_ns, uint64_t now_ms)
     if (!b->dirty)
         b->dirty_since_ms = now_ms;
     b->dirty = true;
+    b->untouched = false;
     b->changes++;
     b->mtime_ns = now_ns;
     b->attrs.has &= ~(uint32_t)ATTR_MTIME;

@@ -25,6 +25,7 @@ struct buffer {
     size_t size, cap;
     bool dirty;
     bool written;      /* changed by more than O_TRUNC: FLUSH commits */
+    bool untouched;    /* of a new file that was opened without O_TRUNC: were somebody else's there, it would be that one */
     bool append_only;  /* all changes since the base were appended: committed as an append */
     size_t base_bytes; /* of the committed content that it started with */
     uint64_t changes;  /* counts up, so that a commit knows whether more was written meanwhile */

@@ -110,7 +110,7 @@ static int set_command(struct waiting *c, struct inode *i)
             f->expect_rev = i->expect_rev;
         }
         if (i->fresh) {
-            f->flags |= FILE_CREATE;
+            f->flags |= FILE_CREATE | (b->untouched ? FILE_EXCLUSIVE : 0);
             f->attrs.has |= ATTR_INO;
             f->attrs.ino = i->ino;
         }
@@ -158,6 +158,23 @@ static bool has_moved(const struct waiting *c)
     return moved;
 }
 
+/* A new file that nothing was written to was made elsewhere too: this mount has read so far now, and it is that one. */
+static void adopted(struct waiting *c, int error)
+{
+    struct mount *m = c->m;
+    struct inode *i = c->node;
+
+    i->committing = false;
+    if (i->buffer != NULL && ((!i->fresh && i->buffer->untouched) || (error != 0 && i->n_writers == 0))) {
+        commit_drop_buffer(i);
+        if (i->fresh)
+            tail_detach(m, i);
+    }
+    commit_ended(m, i, error);
+    commit_rest(m, i);
+    wait_free(c);
+}
+
 static void commit_done(struct waiting *c, int error)
 {
     struct mount *m = c->m;
@@ -165,12 +182,17 @@ static void commit_done(struct waiting *c, int error)
     struct buffer *b = i->buffer;
     bool moved = false;
 
+    if (error == EEXIST && c->cmd.kind == COMMAND_FILE_WRITE && (c->cmd.file.flags & FILE_EXCLUSIVE) != 0) {
+        c->then = adopted;
+        wait_newest(c);
+        return;
+    }
     i->committing = false;
     if (error == 0) {
         i->own_rev = c->revision;
         i->fresh = false;
         if (c->cmd.kind != COMMAND_PUT && c->result_ino != 0 && !inode_is_dead(&m->inodes, i))
-            i->ino = c->result_ino;
+            inode_renumber(i, c->result_ino);
         if (b != NULL && b->changes == c->changes) {
             commit_drop_buffer(i);
         } else if (b != NULL && b->append_only) { /* more was written meanwhile */

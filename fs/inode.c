@@ -219,6 +219,13 @@ static void collect(struct inode_table *t, struct inode *i)
     }
 }
 
+void inode_renumber(struct inode *i, uint64_t ino)
+{
+    if (i->ino != ino && i->type == S_IFREG && i->n_handles > 0 && i->shown_ino == 0)
+        i->shown_ino = i->ino;
+    i->ino = ino;
+}
+
 void inode_hold(struct inode *i)
 {
     i->holds++;

@@ -30,6 +30,7 @@ struct inode {
     uint64_t id;          /* the kernel's */
     uint64_t nlookup;
     uint64_t ino;         /* the store's identity of the node, and st_ino */
+    uint64_t shown_ino;   /* st_ino while it is open, if it was another when it was opened; 0: ino */
     mode_t type;          /* S_IFMT */
     bool implicit;        /* a directory that is there only for what is below it: known by its place, not its ino */
     bool fresh;           /* a file made here that is not committed yet */
@@ -70,6 +71,10 @@ struct inode *inode_child(const struct inode_table *t, const struct inode *paren
 
 /* A new node, held once by the caller. parent NULL: dead from the start. What has the name must be detached before. */
 struct inode *inode_new(struct inode_table *t, struct inode *parent, struct slice name, mode_t type, uint64_t ino);
+
+/* Somebody else made the file too, and first: it is that one. Programs that have it open (sqlite) take another number for another
+ * file, so they go on seeing the one that they saw. */
+void inode_renumber(struct inode *i, uint64_t ino);
 
 void inode_hold(struct inode *i);
 void inode_release(struct inode_table *t, struct inode *i);

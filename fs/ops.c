@@ -80,6 +80,8 @@ void ops_free_handle(struct mount *m, struct handle *h)
     m->content_bytes -= h->content_len;
     free(h->content);
     i->n_handles--;
+    if (i->n_handles == 0)
+        i->shown_ino = 0;
     if (h->writes)
         i->n_writers--;
     commit_rest(m, i);

@@ -258,6 +258,7 @@ static void create_fresh(struct waiting *w)
     i->buffer->attrs = (struct attrs){.has = ATTR_MODE | ATTR_UID | ATTR_GID, .mode = w->mode & 07777, .uid = w->uid,
                                       .gid = w->gid};
     touch_buffer(i->buffer, false);
+    i->buffer->untouched = (w->fi.flags & O_TRUNC) == 0;
     ops_told(m, w->dir, w->name, i);
     if (view_stat(m, i, &st) < 0) {
         tail_detach(m, i);

@@ -100,7 +100,9 @@ static void sync_name(struct tail *t, const struct touched *at)
             return;
         if (v.seen.type == S_IFREG) { /* made by somebody too, or by our own commit: it is that one now */
             child->fresh = false;
-            child->ino = v.seen.ino;
+            inode_renumber(child, v.seen.ino);
+            if (child->buffer != NULL && child->buffer->untouched && !child->committing)
+                commit_drop_buffer(child); /* there was nothing of ours in it */
             return;
         }
     } else {

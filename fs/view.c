@@ -303,7 +303,7 @@ int view_stat(const struct mount *m, const struct inode *i, struct stat *st)
             return rc;
         if (v.seen.type != i->type)
             return -ESTALE;
-        v.seen.ino = i->ino;
+        v.seen.ino = i->shown_ino != 0 ? i->shown_ino : i->ino;
         if (b != NULL) {
             v.size = b->size;
             v.mtime_ns = v.ctime_ns = b->mtime_ns;

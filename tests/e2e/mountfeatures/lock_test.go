@@ -152,6 +152,55 @@ func TestALockIsOneNodesAtATime(t *testing.T) {
 	})
 }
 
+// Two nodes make the same file, neither of which knows of the other's: it is one file, with what was written to it, and for
+// who has it open it stays the file that was opened.
+func TestAFileMadeOnTwoNodesIsOne(t *testing.T) {
+	c := nodes(t, 2)
+	for i, how := range []string{"locks", "syncs", "closes"} {
+		name := fmt.Sprint("made", i)
+		writer, other := open(t, in(c.Nodes[0], name)), open(t, in(c.Nodes[1], name))
+		var before, after syscall.Stat_t
+		if err := syscall.Fstat(int(other.Fd()), &before); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.Pwrite(int(writer.Fd()), []byte("content"), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.Fsync(int(writer.Fd())); err != nil {
+			t.Fatal(err)
+		}
+		switch how {
+		case "locks":
+			if err := again(func() error { return unix.Flock(int(other.Fd()), unix.LOCK_EX) }); err != nil {
+				t.Fatal(err)
+			}
+		case "syncs":
+			if err := unix.Fsync(int(other.Fd())); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if how != "closes" {
+			buf := make([]byte, 32)
+			n, err := unix.Pread(int(other.Fd()), buf, 0)
+			if err != nil || string(buf[:n]) != "content" {
+				t.Errorf("%s: it reads %q, %v", how, buf[:n], err)
+			}
+			if err := syscall.Fstat(int(other.Fd()), &after); err != nil || before.Ino != after.Ino || after.Size != 7 {
+				t.Errorf("%s: inode %d of %d bytes, it was %d: %v", how, after.Ino, after.Size, before.Ino, err)
+			}
+		}
+		if err := other.Close(); err != nil {
+			t.Errorf("%s: close: %v", how, err)
+		}
+		for _, n := range c.Nodes {
+			expect(t, n.Mount, `cat `+name, "content")
+		}
+		// Truncated at its opening, it is as empty as that asks for.
+		shell(t, c.Nodes[1].Mount, `: > `+name)
+		expect(t, c.Nodes[0].Mount, `stat -c %s `+name, "0\n")
+	}
+}
+
 // The rules of fcntl(2) and flock(2), between nodes.
 func TestTheRulesOfLocks(t *testing.T) {
 	c := nodes(t, 2)
