@@ -4,7 +4,7 @@ DESTDIR ?=
 BUILD ?= build
 CC ?= cc
 GO ?= $(firstword $(wildcard /usr/lib/go-1.23/bin/go) go)
-VERSION := 0.1.0
+VERSION := 0.2.0
 
 CFLAGS ?= -O2 -g
 # Quiet unless V=1.

@@ -388,7 +388,7 @@ int config_parse(int argc, char *const *argv, struct config *ret_config, char *r
         p.c.action = CONFIG_VERSION;
     else if (rc == 0)
         rc = parse_values(&p);
-    if (rc == 0 && p.value[FLAG_RESTORE] != NULL) {
+    if (rc == 0 && p.c.action == CONFIG_RUN && p.value[FLAG_RESTORE] != NULL) {
         p.c.action = CONFIG_RESTORE;
         rc = dup_text(&p, p.value[FLAG_RESTORE], &p.c.restore);
     }

@@ -128,6 +128,9 @@ static void our_own_flags(void **state)
     assert_int_equal(parse("--heartbeat-interval 0 -h", &c, text, sizeof(text)), 0);
     assert_int_equal(c.action, CONFIG_HELP);
     config_fini(&c);
+    assert_int_equal(parse("--restore-snapshot f --help", &c, text, sizeof(text)), 0); /* asks, and restores nothing */
+    assert_int_equal(c.action, CONFIG_HELP);
+    config_fini(&c);
 }
 
 static void tls_flags_are_etcds(void **state)
