@@ -18,8 +18,9 @@ func Program(t *testing.T, one, three *cluster.Cluster) {
 	n := one.Nodes[0]
 	start := func(args ...string) (*exec.Cmd, *bytes.Buffer) {
 		var words bytes.Buffer
-		args = append(args, cluster.SecureFlags()...)
-		cmd := exec.Command(cluster.Program("quorumfs-grpc"), append([]string{"--socket", n.Socket()}, args...)...)
+		// before the case's own, which count when a flag is there twice
+		args = append(append([]string{"--socket", n.Socket()}, cluster.SecureFlags()...), args...)
+		cmd := exec.Command(cluster.Program("quorumfs-grpc"), args...)
 		cmd.Stderr = &words
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		if err := cmd.Start(); err != nil {
