@@ -241,7 +241,7 @@ void check_swapped(struct world *w, const char *key, int64_t from, int64_t at)
 
 bool check_is_level(const struct world *w)
 {
-    uint64_t last = 0;
+    uint64_t last = UINT64_MAX;
 
     for (int i = 0; i < w->n_nodes; i++) {
         const struct node *n = w->nodes[i].node;
@@ -250,7 +250,7 @@ bool check_is_level(const struct world *w)
             continue;
         if (n == NULL)
             return false;
-        if (last == 0)
+        if (last == UINT64_MAX)
             last = log_last_index(n->log);
         if (log_last_index(n->log) != last || n->applied_index != last)
             return false;

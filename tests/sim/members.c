@@ -18,7 +18,8 @@ struct operation {
 };
 
 struct operator {
-    bool in_flight, unsure, told_after_healing;
+    bool unsure, told_after_healing;
+    unsigned in_flight;
     unsigned generation;
     uint64_t stray;
 };
@@ -40,7 +41,7 @@ void operator_free(struct operator *o)
 /* What the world believes is what the cluster says, and was asked after the last fault. */
 bool operator_idle(const struct world *w)
 {
-    return !w->members_change || (!w->operator->in_flight && w->operator->told_after_healing);
+    return !w->members_change || (w->operator->in_flight == 0 && w->operator->told_after_healing);
 }
 
 static void slot_free(struct world *w, struct sim_node *s)
@@ -145,7 +146,7 @@ static void change_done(struct node_member_change *m, const struct socket_member
 
     world_note(w, "operator: %s of node %d: %s", m->op == SOCKET_MEMBER_ADD ? "addition" : m->op == SOCKET_MEMBER_REMOVE ?
                "removal" : m->op == SOCKET_MEMBER_PROMOTE ? "promotion" : "list", op->slot, status_name(done->status));
-    w->operator->in_flight = false;
+    w->operator->in_flight--;
     w->operator->unsure |= unknown;
     if (op->slot < 0) {
         w->operator->unsure = true;
@@ -173,7 +174,7 @@ static void maintain_done(struct node_maintain *m, uint16_t status, uint64_t ind
     struct operation *op = LIST_ITEM(m, struct operation, maintain);
 
     world_note(op->world, "operator: moves the leader: %s", status_name(status));
-    op->world->operator->in_flight = false;
+    op->world->operator->in_flight--;
     free(op);
 }
 
@@ -189,7 +190,7 @@ static void ask(struct world *w, struct sim_node *by, int slot, uint8_t kind, bo
     op->change.take_peer_urls = strdup(kind == SOCKET_MEMBER_ADD ? w->nodes[slot].url : "");
     w->operator->stray = 0;
     op->change.done = change_done;
-    w->operator->in_flight = true;
+    w->operator->in_flight++;
     node_member_change(by->node, &op->change);
 }
 
@@ -201,7 +202,7 @@ static void move_leader(struct world *w, struct sim_node *by)
     op->maintain.op = SOCKET_MAINTAIN_MOVE_LEADER;
     op->maintain.arg = w->nodes[rng_below(&w->rng, (uint64_t)w->n_nodes)].id;
     op->maintain.done = maintain_done;
-    w->operator->in_flight = true;
+    w->operator->in_flight++;
     node_maintain(by->node, &op->maintain);
 }
 
@@ -241,7 +242,7 @@ void operator_event(struct world *w)
     if (w->ending && o->told_after_healing)
         return;
     world_at(w, 100 * MS + rng_below(&w->rng, w->ending ? 300 * MS : 900 * MS), SIM_MEMBERS, 0, 0);
-    if (o->in_flight || by->node == NULL || !by->member)
+    if (o->in_flight > 0 || by->node == NULL || !by->member)
         return;
     if (o->stray != 0)
         ask(w, by, -1, SOCKET_MEMBER_REMOVE, false);
@@ -250,4 +251,16 @@ void operator_event(struct world *w)
     else
         change_something(w, by);
     check_node(w, by);
+}
+
+/* A leader is asked for a change in the moment of its election, whatever else was asked for elsewhere: it must not make it before
+ * it has committed something. */
+void operator_greets(struct world *w, struct sim_node *leader)
+{
+    struct operator *o = w->operator;
+
+    if (w->ending || o->unsure || o->in_flight > 2 || leader->node == NULL || !leader->member)
+        return;
+    change_something(w, leader);
+    check_node(w, leader);
 }

@@ -359,6 +359,8 @@ static void on_leader(void *ctx, uint64_t leader, uint64_t term)
     struct sim_node *s = ctx;
 
     s->leader_seen = leader;
+    if (leader == s->id && s->world->members_change && rng_chance(&s->world->rng, 500))
+        world_at(s->world, 1, SIM_GREET, s->index, s->life);
     world_note(s->world, "node %d: leader %llx of term %llu", s->index, (unsigned long long)leader,
                (unsigned long long)term);
 }
@@ -802,6 +804,10 @@ static void handle(struct world *w, const struct sim_event *e)
     case SIM_MEMBERS:
         operator_event(w);
         return;
+    case SIM_GREET:
+        if (s->node != NULL && s->life == e->number)
+            operator_greets(w, s);
+        return;
     case SIM_GONE:
         operator_gone(w, s, e->number);
         return;
@@ -883,6 +889,8 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
     w->checkpoint_entries = rng_chance(&w->rng, 500) ? 50 + rng_below(&w->rng, 500) : 0;
     w->members_change = w->faults.members = rng_chance(&w->rng, 400);
     w->lax_reconfig = rng_chance(&w->rng, 700);
+    if (w->members_change && rng_chance(&w->rng, 400))
+        w->n_first = w->n_nodes = 4; /* an even number: two quorums meet in one member alone */
     if (w->members_change)
         w->n_nodes += 2;
     w->catchup_entries = rng_chance(&w->rng, 700) ? rng_below(&w->rng, 300) : 100000;

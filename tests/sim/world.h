@@ -134,7 +134,7 @@ void world_violation(struct world *w, const char *format, ...)
 void world_note(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A call in so many microseconds; kind and number are the caller's. */
 enum { SIM_TIMER = 1, SIM_FRAME, SIM_RUN, SIM_DONE, SIM_FAULT, SIM_CLIENT, SIM_START, SIM_HOLDER, SIM_FLAP, SIM_STOP, SIM_MEMBERS, SIM_GONE,
-       SIM_CONNECT, SIM_FETCH, SIM_REPLACED };
+       SIM_CONNECT, SIM_FETCH, SIM_REPLACED, SIM_GREET };
 void world_at(struct world *w, uint64_t delay, int kind, int node, uint64_t number);
 /* Runs until that time, or until nothing is left to do. */
 void world_run(struct world *w, uint64_t until);
@@ -167,6 +167,7 @@ void check_leases_final(struct world *w);
 struct operator *operator_new(struct world *w);
 void operator_free(struct operator *o);
 void operator_event(struct world *w);
+void operator_greets(struct world *w, struct sim_node *leader);
 bool operator_idle(const struct world *w);
 void operator_removed(struct world *w, struct sim_node *s);
 void operator_gone(struct world *w, struct sim_node *s, uint64_t id);
