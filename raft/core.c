@@ -29,6 +29,8 @@
  *      cannot be elected without it, since it was made a voter in between
  * 16 F who is no voter by its own log believes in its leader for ever, and    core_tick() ends that at the election timeout
  *      refuses its vote for that
+ * 17 F an append from before a follower's checkpoint is refused, for good:    behind_checkpoint() lets it begin at the
+ *      its leader takes the refusal for old news (11) and sends the same       checkpoint's entry, which is committed
  */
 #include "raft/core_library.h"
 

@@ -54,32 +54,48 @@ static int feed_append(struct core *c, const struct peer_append *a, uint64_t fro
     return feed_message(c, &m);
 }
 
+/* An append from behind what the log begins with cannot be compared there, and the library refuses it for good (guard 17). But
+ * what a checkpoint holds is committed, so every leader has it: the append may as well begin at the checkpoint's entry. */
+static struct peer_append behind_checkpoint(const struct core *c, struct peer_append a)
+{
+    const struct raft_trail *t = &c->raft.trail;
+    uint64_t skip = t->snapshot.index > a.prev_index ? t->snapshot.index - a.prev_index : 0;
+
+    if (skip == 0 || a.prev_index > t->offset || a.term < c->raft.current_term)
+        return a;
+    a.prev_index = t->snapshot.index;
+    a.prev_term = t->snapshot.term;
+    a.entries = skip < a.n_entries ? a.entries + skip : NULL;
+    a.n_entries = skip < a.n_entries ? a.n_entries - skip : 0;
+    return a;
+}
+
 static int receive_append(struct core *c, const struct peer_message *m)
 {
-    const struct peer_append *a = &m->append;
-    uint64_t prev_index = a->prev_index, prev_term = a->prev_term;
+    const struct peer_append a = behind_checkpoint(c, m->append);
+    uint64_t prev_index = a.prev_index, prev_term = a.prev_term;
     size_t at = 0;
 
-    if (a->term == c->raft.current_term && c->raft.state == RAFT_LEADER) /* guard 9 */
+    if (a.term == c->raft.current_term && c->raft.state == RAFT_LEADER) /* guard 9 */
         return -EBADMSG;
-    for (size_t i = 0; i < a->n_entries; i++)
-        if (a->entries[i].type == LOG_ENTRY_MEMBERSHIP && core_membership_check(a->entries[i].payload) < 0)
+    for (size_t i = 0; i < a.n_entries; i++)
+        if (a.entries[i].type == LOG_ENTRY_MEMBERSHIP && core_membership_check(a.entries[i].payload) < 0)
             return -EBADMSG;
-    if (a->term >= c->raft.current_term)
+    if (a.term >= c->raft.current_term)
         c->heard_ms = c->now_ms;
     do {
-        size_t n = a->n_entries == 0 ? 0 : chunk(a->entries + at, a->n_entries - at);
-        int rc = feed_append(c, a, m->peer, a->entries + at, n, prev_index, prev_term);
+        size_t n = a.n_entries == 0 ? 0 : chunk(a.entries + at, a.n_entries - at);
+        int rc = feed_append(c, &a, m->peer, a.entries + at, n, prev_index, prev_term);
 
         if (rc < 0)
             return rc;
         at += n;
-        if (at < a->n_entries) {
-            prev_index = a->entries[at - 1].index;
-            prev_term = a->entries[at - 1].term;
+        if (at < a.n_entries) {
+            prev_index = a.entries[at - 1].index;
+            prev_term = a.entries[at - 1].term;
         }
         /* Behind a part that was refused the rest would be refused as well. */
-    } while (at < a->n_entries && core_last_index(c) >= prev_index && c->raft.current_term == a->term);
+    } while (at < a.n_entries && core_last_index(c) >= prev_index && c->raft.current_term == a.term);
     return 0;
 }
 

@@ -84,7 +84,8 @@ static void encode_members(unsigned voters, struct bytes *out)
     assert_int_equal(core_membership_encode(list, voters, out), 0);
 }
 
-static void start(struct member *m, uint64_t id, unsigned voters)
+/* base: of a checkpoint of that term, in which the log begins; 0: the log has the first entry, of term 1. */
+static void start_behind(struct member *m, uint64_t id, unsigned voters, uint64_t base, uint64_t base_term)
 {
     struct core_options options = {.id = id, .heartbeat_ms = 100, .election_ms = 1000, .seed = id, .ready = ready, .ctx = m};
     struct core_start s = {.hard_state = {.term = 1}, .first_index = 1, .last_index = 1, .entry = kept_entry, .ctx = m};
@@ -100,8 +101,19 @@ static void start(struct member *m, uint64_t id, unsigned voters)
     memcpy(m->log[1].payload, conf.data, conf.len);
     bytes_fini(&conf);
     m->last = 1;
+    if (base != 0) {
+        s = (struct core_start){.hard_state = {.term = base_term}, .base_index = base, .base_term = base_term,
+                                .membership_index = 1, .membership = slice_make(m->log[1].payload, m->log[1].len),
+                                .first_index = base + 1, .last_index = base, .entry = kept_entry, .ctx = m};
+        m->last = base;
+    }
     assert_int_equal(core_new(&options, &m->core), 0);
     assert_int_equal(core_start(m->core, 0, &s), 0);
+}
+
+static void start(struct member *m, uint64_t id, unsigned voters)
+{
+    start_behind(m, id, voters, 0, 0);
 }
 
 static void stop(struct member *m)
@@ -749,6 +761,29 @@ static void fault_14_what_is_trimmed_twice_is_trimmed_once(void **state)
     stop(&m);
 }
 
+/* A member that was given a checkpoint as of entry 6, of a leader that knew before that it has entries up to 3. */
+static void fault_17_an_append_from_before_the_checkpoint_counts_from_it(void **state)
+{
+    struct log_entry entries[4] = {command(2), command(2), command(2), command(2)};
+    struct member m;
+
+    start_behind(&m, 1, 3, 6, 2);
+    assert_int_equal(append(&m, 2, 3, 2, 6, NULL, 0), 0); /* a probe */
+    assert_int_equal(m.n_mail, 1);
+    assert_int_equal(m.mail[0].type, PEER_APPEND_RESULT);
+    assert_int_equal(m.mail[0].append_result.rejected, 0);
+    assert_int_equal(m.mail[0].append_result.last_index, 6);
+    assert_int_equal(append(&m, 2, 3, 2, 6, entries, 2), 0); /* entries that the checkpoint holds */
+    assert_int_equal(core_last_index(m.core), 6);
+    assert_int_equal(m.last, 6);
+    assert_int_equal(append(&m, 2, 4, 2, 6, entries, 4), 0); /* two that it holds, and two more */
+    assert_int_equal(core_last_index(m.core), 8);
+    assert_int_equal(m.last, 8);
+    assert_int_equal(append(&m, 1, 3, 1, 6, NULL, 0), 0); /* of an old leader: what it says counts for nothing */
+    assert_true(m.n_mail == 1 && m.mail[0].append_result.rejected != 0);
+    stop(&m);
+}
+
 static void a_leader_without_answers_steps_down(void **state)
 {
     struct member m;
@@ -823,6 +858,7 @@ int main(void)
         cmocka_unit_test(fault_15_who_is_no_voter_by_its_own_log_votes),
         cmocka_unit_test(fault_16_who_has_no_vote_forgets_a_silent_leader),
         cmocka_unit_test(fault_14_what_is_trimmed_twice_is_trimmed_once),
+        cmocka_unit_test(fault_17_an_append_from_before_the_checkpoint_counts_from_it),
         cmocka_unit_test(a_leader_without_answers_steps_down),
         cmocka_unit_test(a_new_leader_with_all_committed_has_no_entry_of_its_own),
         cmocka_unit_test(a_conflict_with_a_committed_entry_is_fatal_and_says_so),
