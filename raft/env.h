@@ -43,6 +43,8 @@ struct network {
      * there. One at a time; fetch_end() ends it, also after that. May be NULL. */
     void (*fetch)(void *ctx, const struct fetch *f);
     void (*fetch_end)(void *ctx);
+    /* Bytes for that member that have not left yet. May be NULL: none ever wait. */
+    size_t (*unsent)(void *ctx, uint64_t to);
 };
 
 /* Queues, each strictly in order, each of one thread: log flushes; applies to the store; checkpoints. */

@@ -10,7 +10,6 @@
 #include "raft/log_parts.h"
 
 #define DEFAULT_SEGMENT_BYTES (16ull << 20)
-#define DEFAULT_CACHE_BYTES (64ull << 20)
 #define WAITING_MAX_BYTES (256ull << 20)
 /* Before the first record of `waiting`: its mark goes there. */
 #define FRONT LOG_MARK_BYTES
@@ -171,7 +170,7 @@ int log_open(struct disk *disk, const char *dir, const struct log_options *optio
     if (l->options.segment_bytes == 0)
         l->options.segment_bytes = DEFAULT_SEGMENT_BYTES;
     if (l->options.cache_bytes == 0)
-        l->options.cache_bytes = DEFAULT_CACHE_BYTES;
+        l->options.cache_bytes = LOG_CACHE_BYTES;
     if (l->options.waiting_bytes == 0 || l->options.waiting_bytes > WAITING_MAX_BYTES)
         l->options.waiting_bytes = WAITING_MAX_BYTES;
     l->step_bytes = l->options.segment_bytes < LOG_STEP_BYTES ? l->options.segment_bytes : LOG_STEP_BYTES;

@@ -28,10 +28,11 @@ struct log_hard_state {
 };
 
 #define LOG_PAYLOAD_MAX_BYTES (64u << 20)   /* of one entry: -E2BIG */
+#define LOG_CACHE_BYTES (16ull << 20)       /* of payloads, kept in memory by default; older ones are read back */
 
 struct log_options {
     uint64_t segment_bytes; /* 0: 16 MiB; a flush that is larger makes a larger segment */
-    uint64_t cache_bytes;   /* payload kept in memory; 0: 64 MiB */
+    uint64_t cache_bytes;   /* payload kept in memory, or what is not flushed if that is more; 0: LOG_CACHE_BYTES */
     uint64_t waiting_bytes; /* appended and not flushed, past it -ENOBUFS; 0: 256 MiB, which is the most */
     uint64_t cluster_id;    /* in every segment head; -EXDEV if another's */
 };

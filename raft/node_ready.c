@@ -42,13 +42,22 @@ static uint64_t min_u64(uint64_t a, uint64_t b)
     return a < b ? a : b;
 }
 
-/* One message of the core as frames of bounded size: the receiver takes them as so many appends. */
+static size_t unsent_bytes(const struct node *n, uint64_t peer)
+{
+    return n->network.unsent != NULL ? n->network.unsent(n->network.ctx, peer) : 0;
+}
+
+/* One message of the core as frames of bounded size: the receiver takes them as so many appends. What would make the peer's queue
+ * longer than it may be is not sent: what stands there already says that this leader lives, and what comes behind the gap makes
+ * the peer ask for the rest. */
 static int send_append(struct node *n, const struct peer_message *message)
 {
     struct peer_message m = *message;
-    size_t left = message->append.n_entries, sent_bytes = 0;
+    size_t left = message->append.n_entries, sent_bytes = unsent_bytes(n, m.peer);
     int rc = 0;
 
+    if (left > 0 && sent_bytes >= NODE_APPEND_BYTES)
+        return 0;
     m.append.entries = n->send_entries;
     do {
         size_t count = 0, bytes = 0;

@@ -26,7 +26,7 @@
 #define NODE_MAX_UNCOMMITTED_ENTRIES 4096                /* on the leader; own proposals wait, forwarded ones are refused */
 #define NODE_MAX_UNCOMMITTED_BYTES ((size_t)64 * 1024 * 1024)
 #define NODE_MAX_APPLY_GAP 5000                          /* committed and not applied, entries */
-#define NODE_MAX_UNFLUSHED_BYTES ((size_t)64 * 1024 * 1024) /* a leader takes no more; a follower takes appends as heartbeats */
+#define NODE_MAX_UNFLUSHED_BYTES ((size_t)16 * 1024 * 1024) /* a leader takes no more; a follower takes appends as heartbeats */
 #define NODE_DISK_FULL_RETRY_MS 500
 #define NODE_ENTRY_TARGET_BYTES ((size_t)512 * 1024)     /* commands that wait together share an entry up to this */
 #define NODE_APPEND_BYTES ((size_t)8 * 1024 * 1024)      /* sent to one peer for one message of the core; it asks again */

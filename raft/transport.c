@@ -101,6 +101,13 @@ static void send_frame(void *ctx, uint64_t to, uint8_t type, struct slice payloa
         t->counters.frames_dropped++;
 }
 
+static size_t unsent(void *ctx, uint64_t to)
+{
+    const struct dial *d = dial_find(ctx, to);
+
+    return d != NULL && d->state == DIAL_UP ? stream_unsent(&d->conn->stream) : 0;
+}
+
 /* Before the loop waits: all that this turn has queued for a peer goes out with one call. */
 static void on_prepare(uv_prepare_t *p)
 {
@@ -177,7 +184,7 @@ static void forget(void *ctx, uint64_t id)
 
 void transport_table(struct transport *t, struct network *ret_network)
 {
-    *ret_network = (struct network){t, send_frame, set_peers, push_out, forget, transport_fetch, transport_fetch_end};
+    *ret_network = (struct network){t, send_frame, set_peers, push_out, forget, transport_fetch, transport_fetch_end, unsent};
 }
 
 struct transport_counters transport_counters(const struct transport *t)

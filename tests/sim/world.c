@@ -414,7 +414,7 @@ void world_start_node(struct world *w, int i)
         .log_cache_bytes = 32 * 1024, .lease_note_ms = 1500,
         .checkpoint_entries = w->checkpoint_entries, .catchup_entries = w->catchup_entries};
     struct clock clock = {s, clock_now, clock_wall, clock_random, clock_set_timer};
-    struct network network = {s, network_send, network_set_peers, network_push_out, NULL, network_fetch, network_fetch_end};
+    struct network network = {s, network_send, network_set_peers, network_push_out, NULL, network_fetch, network_fetch_end, NULL};
     struct workers workers = {s, workers_submit, workers_idle};
     struct node_callbacks callbacks = {.ctx = s,
                                        .on_revision = on_revision,

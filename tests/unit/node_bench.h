@@ -40,6 +40,7 @@ struct bench { /* a node on the bench */
     bool idle; /* work may be done in line */
     struct sent sent[MAX_SENT];
     size_t n_sent;
+    size_t unsent; /* that the network claims to hold for each peer */
     struct node *node;
     char text[512];
     unsigned fatals, leaders, no_leaders, removals;
@@ -77,6 +78,13 @@ static inline uint64_t random_u64(void *ctx)
 static inline void set_timer(void *ctx, uint64_t at_ms)
 {
     ((struct bench *)ctx)->timer = at_ms;
+}
+
+static inline size_t unsent(void *ctx, uint64_t to)
+{
+    const struct bench *b = ctx;
+
+    return b->unsent;
 }
 
 static inline void send_frame(void *ctx, uint64_t to, uint8_t type, struct slice payload)
@@ -245,7 +253,7 @@ static inline int bench_open(struct bench *b, unsigned members)
                                  .store_map_bytes = (size_t)1 << 30,
                                  .compaction = b->compaction, .quota_bytes = b->quota_bytes};
     struct clock clock = {b, now_ms, wall_ns, random_u64, set_timer};
-    struct network network = {b, send_frame, set_peers, push_out, forget, fetch, fetch_end};
+    struct network network = {b, send_frame, set_peers, push_out, forget, fetch, fetch_end, unsent};
     struct workers workers = {b, submit, idle};
     struct node_callbacks callbacks = {b, on_revision, on_leader, on_fatal, on_removed, on_replaced, NULL};
 

@@ -318,9 +318,12 @@ static void a_full_queue_drops_frames_and_recovers(void **state)
     for (size_t i = 0; i < TRANSPORT_QUEUE_MAX_BYTES / len + 10; i++) /* without a turn of the loop */
         w->a.network.send(w->a.network.ctx, 2, 18, slice_make(payload, len));
     sent = transport_counters(w->a.t).frames_sent;
+    assert_true(w->a.network.unsent(w->a.network.ctx, 2) >= sent * len);
+    assert_int_equal(w->a.network.unsent(w->a.network.ctx, 3), 0);
     assert_true(sent < TRANSPORT_QUEUE_MAX_BYTES / len + 1);
     assert_true(transport_counters(w->a.t).frames_dropped >= 9);
     WAIT(w, (uint64_t)w->b.received == sent);
+    WAIT(w, w->a.network.unsent(w->a.network.ctx, 2) == 0);
     send_text(&w->a, 2, 18, "again");
     WAIT(w, (uint64_t)w->b.received == sent + 1);
     free(payload);
