@@ -399,8 +399,11 @@ void __wrap_lease_table_order(struct lease_table *t);
 void __wrap_lease_table_order(struct lease_table *t)
 {
     HIT(lease_clock_started);
-    for (size_t i = 0; i < t->count && mutant_is("leases_forgotten"); i++)
-        t->heap[i]->deadline_ms -= (uint64_t)t->heap[i]->ttl_s * 900;
+    for (size_t i = 0; i < t->count && mutant_is("leases_forgotten"); i++) {
+        uint64_t cut_ms = (uint64_t)t->heap[i]->ttl_s * 900;
+
+        t->heap[i]->deadline_ms -= t->heap[i]->deadline_ms > cut_ms ? cut_ms : t->heap[i]->deadline_ms;
+    }
     __real_lease_table_order(t);
 }
 
