@@ -208,3 +208,80 @@ func TestMemoryWhileAFollowerGetsTheDatabase(t *testing.T) {
 		}
 	}
 }
+
+// The node that sends the file dies in the middle of it, by SIGKILL, and comes back, while a client puts through the third one. The follower
+// gets that file or another one from whoever leads then; all three have the same in the end, and all that was acknowledged.
+func TestTheSenderDiesInTheMiddle(t *testing.T) {
+	if cluster.Scheme() != "http" {
+		t.Skip("quorumfs-load speaks no TLS")
+	}
+	cluster.Need(t, "e2e/dump", "e2e/writer", "quorumfs-load")
+	c := cluster.Start(t, cluster.Options{Nodes: 3, HeartbeatMS: 50, ElectionMS: 500, Flags: func(*cluster.Node) []string {
+		return []string{"--snapshot-catchup-entries", "10", "--snapshot-rate-bytes", "8000000"}
+	}})
+	sender := c.Leader()
+	behind := c.Follower()
+	behind.Kill()
+	load(t, sender, 24<<20, 32)
+	backup := filepath.Join(c.Dir, "backup")
+	for _, n := range c.Others(behind) {
+		n.MustCtl("snapshot", "save", backup)
+		os.Remove(backup)
+	}
+	load(t, sender, 24<<20, 40) // so that the log is trimmed when the next checkpoint is there
+	loaded, err := sender.Put("last", "v")
+	if err != nil {
+		t.Fatal(err)
+	}
+	third := c.Others(behind)[0]
+	if third == sender {
+		third = c.Others(behind)[1]
+	}
+	w := startWriter(t, third, "w", 4, 5)
+	behind.Spawn()
+	cluster.Until(t, "some of the file is there", func() (bool, string) {
+		st, err := os.Stat(filepath.Join(behind.DataDir, "store", "incoming"))
+		return err == nil && st.Size() > 4<<20, behind.LastLog()
+	})
+	if strings.Contains(behind.LastLog(), "is installed") || !strings.Contains(sender.LastLog(), "sending a checkpoint to") {
+		t.Fatalf("it is not in the middle of it:\n%s", sender.LastLog())
+	}
+	pid := sender.NodePID()
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	cluster.Until(t, "the follower has it all", func() (bool, string) {
+		v, err := behind.GetLocal("last")
+		return err == nil && v == "v" && strings.Contains(behind.LastLog(), "is installed"), behind.LastLog()
+	})
+	cluster.Until(t, "the sender is back", func() (bool, string) {
+		now := sender.NodePID()
+		return now != 0 && now != pid, sender.LastLog()
+	})
+	before := w.acknowledged()
+	cluster.Until(t, "the client goes on", func() (bool, string) { return w.acknowledged() > before, "" })
+	w.stop(t)
+	if len(w.other) > 0 {
+		t.Errorf("%d writes were not acknowledged in spite of retries: %v", len(w.other), w.other[0])
+	}
+	keys, rows := "", ""
+	for _, n := range c.Nodes {
+		count := n.MustCtl("get", "", "--prefix", "--count-only") // and a barrier
+		dump := n.DumpFrom(loaded)
+		if keys == "" {
+			keys, rows = count, fmt.Sprint(dump)
+			values := map[string]int64{}
+			for _, r := range dump {
+				values[r.Value] = r.Revision
+			}
+			for number, revision := range w.ok {
+				if at := values[fmt.Sprintf("w:%d", number)]; at != revision {
+					t.Errorf("write %d, acknowledged at revision %d, stands at %d", number, revision, at)
+				}
+			}
+		}
+		if count != keys || fmt.Sprint(dump) != rows {
+			t.Errorf("%s has another log than %s, or %s keys, not %s", n.Name, c.Nodes[0].Name, count, keys)
+		}
+	}
+}
