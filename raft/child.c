@@ -138,8 +138,8 @@ static bool take_line(struct child *c)
     }
     if (c->kind == CHILD_NODE && strncmp(c->line, "stuck ", 6) == 0) {
         n = strtoul(c->line + 6, &end, 10);
-        if (*end == '\0' && end != c->line + 6 && n > 1 && n <= INT32_MAX)
-            c->stuck = (pid_t)n;
+        if (*end == '\0' && end != c->line + 6 && n > 1 && n <= INT32_MAX && c->n_stuck < CHILD_STUCK_MAX)
+            c->stuck[c->n_stuck++] = (pid_t)n;
     }
     return strcmp(c->line, "ready") == 0;
 }
@@ -168,7 +168,7 @@ static bool take_byte(struct child *c, char byte)
 bool child_read(struct child *c)
 {
     bool became_ready = false;
-    char data[512];
+    char data[CHILD_READ_BYTES];
     ssize_t n;
 
     if (c->ready_fd < 0)

@@ -16,6 +16,8 @@
 
 #define CHILD_WORDS_MAX 512
 #define CHILD_LINE_MAX_BYTES 128
+#define CHILD_READ_BYTES 512
+#define CHILD_STUCK_MAX (CHILD_READ_BYTES / 8) /* lines "stuck N" that fit into one reading */
 
 enum child_kind { CHILD_NODE, CHILD_SIDECAR, CHILD_MOUNT };
 
@@ -41,7 +43,8 @@ struct child {
     uint64_t ready_ms, restart_ms, backoff_ms;
     unsigned fuse;                /* connection of a mount */
     bool has_fuse;
-    pid_t stuck;                  /* said by a node: this process holds an old snapshot; 0: none */
+    pid_t stuck[CHILD_STUCK_MAX]; /* said by a node: these processes hold an old snapshot */
+    size_t n_stuck;
 };
 
 uint64_t child_now_ms(void);

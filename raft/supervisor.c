@@ -413,12 +413,9 @@ static void reap(struct supervisor *s)
 }
 
 /* A front end that does not let go of an old snapshot is started again. Others are no business of ours. */
-static void take_stuck(struct supervisor *s, struct child *node)
+static void end_stuck(struct supervisor *s, pid_t pid)
 {
-    pid_t pid = node->stuck;
-
-    node->stuck = 0;
-    for (size_t i = 0; pid != 0 && s->stage == STAGE_RUNNING && i < s->n_children; i++) {
+    for (size_t i = 0; i < s->n_children; i++) {
         struct child *c = &s->children[i];
 
         if (c->pid != pid || c->kind == CHILD_NODE)
@@ -426,6 +423,14 @@ static void take_stuck(struct supervisor *s, struct child *node)
         log_warn(&s->logger, "%s holds an old snapshot and does not let go: killed", c->title);
         kill(pid, SIGKILL);
     }
+}
+
+/* All that were named since the last time: a node names each but once. */
+static void take_stuck(struct supervisor *s, struct child *node)
+{
+    for (size_t i = 0; i < node->n_stuck && s->stage == STAGE_RUNNING; i++)
+        end_stuck(s, node->stuck[i]);
+    node->n_stuck = 0;
 }
 
 static void take_signals(struct supervisor *s)
