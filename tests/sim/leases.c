@@ -57,7 +57,7 @@ struct holders *holders_new(struct world *w)
 {
     struct holders *h = calloc(1, sizeof *h);
 
-    h->n = rng_chance(&w->rng, 700) ? 1 + (int)rng_below(&w->rng, MAX_HOLDERS) : 0;
+    h->n = !w->duel && rng_chance(&w->rng, 700) ? 1 + (int)rng_below(&w->rng, MAX_HOLDERS) : 0;
     h->next_id = 1000;
     for (int i = 0; i < h->n; i++)
         world_at(w, rng_below(&w->rng, 2 * SECOND), SIM_HOLDER, 0, (uint64_t)i);

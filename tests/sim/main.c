@@ -12,6 +12,7 @@
 #define FAULTY_TIME (20 * SECOND)
 #define COVER_SEEDS 200 /* so many seeds must reach every branch that is counted */
 #define HEALING_TIME (60 * SECOND)
+#define DUEL_EVERY 4 /* seeds */
 
 static struct stats total;
 static uint64_t total_virtual;
@@ -48,15 +49,11 @@ static void add_stats(const struct stats *s)
         to[i] += from[i];
 }
 
-/* Trouble, then peace: everything that was asked is answered, all nodes become equal, and the books are balanced. */
-static uint64_t run_seed(uint64_t seed, bool verbose)
+/* Peace: everything that was asked is answered, all nodes become equal, and the books are balanced. */
+static uint64_t end_world(struct world *w)
 {
-    struct world *w;
     uint64_t hash, deadline;
 
-    make_dir();
-    w = world_new(seed, work_dir, verbose);
-    world_run(w, FAULTY_TIME);
     world_heal(w);
     clients_stop(w);
     holders_stop(w);
@@ -85,6 +82,23 @@ static uint64_t run_seed(uint64_t seed, bool verbose)
     return hash;
 }
 
+static uint64_t run_seed(uint64_t seed, bool verbose)
+{
+    struct world *w;
+    uint64_t hash;
+
+    make_dir();
+    w = world_new(seed, work_dir, verbose, false);
+    world_run(w, FAULTY_TIME);
+    hash = end_world(w);
+    if (seed % DUEL_EVERY != 0)
+        return hash;
+    make_dir();
+    w = world_new(seed, work_dir, verbose, true);
+    duel_run(w);
+    return hash * 31 + end_world(w);
+}
+
 static void print_stats(uint64_t seeds, double seconds)
 {
     const struct stats *s = &total;
@@ -111,6 +125,10 @@ static void print_stats(uint64_t seeds, double seconds)
            (unsigned long long)s->checkpoints, (unsigned long long)s->defragmentations,
            (unsigned long long)s->added, (unsigned long long)s->promoted, (unsigned long long)s->removed,
            (unsigned long long)s->fetched, (unsigned long long)s->replaced);
+    printf("sim: %llu duels of two changes of membership, %llu fought out: %llu times the new leader had committed (%llu puts "
+           "acknowledged), %llu times the old one was elected again\n",
+           (unsigned long long)s->duels, (unsigned long long)s->duels_fought, (unsigned long long)s->duels_new,
+           (unsigned long long)s->duel_puts, (unsigned long long)s->duels_old);
 }
 
 static double seconds_since(const struct timespec *begin)

@@ -10,6 +10,9 @@
 
 #include "raft/node_state.h"
 
+/* After its removal the machine goes on: what it may still do is what a duel is about. */
+#define LEFT_ALONE (60 * SECOND)
+
 struct operation {
     struct world *world;
     struct node_member_change change;
@@ -159,7 +162,8 @@ static void change_done(struct node_member_change *m, const struct socket_member
         else if (m->op == SOCKET_MEMBER_PROMOTE)
             s->learner = false, w->stats.promoted++;
         else
-            w->stats.removed++, s->member = false, world_at(w, 2 * SECOND, SIM_GONE, s->index, s->id);
+            w->stats.removed++, s->member = false,
+                world_at(w, w->duel ? LEFT_ALONE : 2 * SECOND, SIM_GONE, s->index, s->id);
     } else if (!unknown) {
         if (m->op == SOCKET_MEMBER_ADD)
             s->url[0] = '\0';
@@ -215,6 +219,12 @@ static int voters(const struct world *w)
     return n;
 }
 
+void operator_removes(struct world *w, struct sim_node *by, int slot)
+{
+    w->nodes[slot].removal_asked = w->nodes[slot].removing = true;
+    ask(w, by, slot, SOCKET_MEMBER_REMOVE, false);
+}
+
 static void change_something(struct world *w, struct sim_node *by)
 {
     int slot = (int)rng_below(&w->rng, (uint64_t)w->n_nodes);
@@ -229,8 +239,7 @@ static void change_something(struct world *w, struct sim_node *by)
     } else if (s->member && rng_chance(&w->rng, 200)) {
         move_leader(w, by);
     } else if (s->member && !s->removing && voters(w) > 1) {
-        s->removal_asked = s->removing = true;
-        ask(w, by, slot, SOCKET_MEMBER_REMOVE, false);
+        operator_removes(w, by, slot);
     }
 }
 
@@ -259,7 +268,7 @@ void operator_greets(struct world *w, struct sim_node *leader)
 {
     struct operator *o = w->operator;
 
-    if (w->ending || o->unsure || o->in_flight > 2 || leader->node == NULL || !leader->member)
+    if (w->ending || w->duel || o->unsure || o->in_flight > 2 || leader->node == NULL || !leader->member)
         return;
     change_something(w, leader);
     check_node(w, leader);

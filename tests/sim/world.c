@@ -860,15 +860,9 @@ void world_run(struct world *w, uint64_t until)
     w->now = until;
 }
 
-struct world *world_new(uint64_t seed, const char *dir, bool verbose)
+/* What may happen in this world, and how often. */
+static void throw_dice(struct world *w)
 {
-    struct world *w = calloc(1, sizeof *w);
-
-    w->seed = seed;
-    w->rng = seed * 0x2545F4914F6CDD1Du + 1;
-    w->trace = 0xCBF29CE484222325u;
-    w->verbose = verbose;
-    snprintf(w->dir, sizeof w->dir, "%s", dir);
     w->n_first = w->n_nodes = rng_chance(&w->rng, 100) ? 1 : rng_chance(&w->rng, 150) ? 5 : 3;
     w->faults.latency = 200 + rng_below(&w->rng, 10 * MS);
     w->faults.loss = rng_chance(&w->rng, 600) ? (unsigned)rng_below(&w->rng, 150) : 0;
@@ -896,6 +890,21 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
     w->catchup_entries = rng_chance(&w->rng, 700) ? rng_below(&w->rng, 300) : 100000;
     w->padding = rng_chance(&w->rng, 600) ? 0 : rng_chance(&w->rng, 900) ? 3000 : 60000;
     w->segment_bytes = w->padding <= 3000 && rng_chance(&w->rng, 500) ? 64 * 1024 : 5 * 1024 * 1024;
+}
+
+struct world *world_new(uint64_t seed, const char *dir, bool verbose, bool duel)
+{
+    struct world *w = calloc(1, sizeof *w);
+
+    w->seed = seed;
+    w->rng = seed * 0x2545F4914F6CDD1Du + 1;
+    w->trace = 0xCBF29CE484222325u;
+    w->verbose = verbose;
+    snprintf(w->dir, sizeof w->dir, "%s", dir);
+    if (duel)
+        duel_world(w);
+    else
+        throw_dice(w);
     w->checker = checker_new();
     for (int i = 0; i < w->n_nodes; i++) {
         struct sim_node *s = &w->nodes[i];
@@ -919,7 +928,8 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose)
     w->operator = operator_new(w);
     for (int i = 0; i < w->n_first; i++)
         world_at(w, rng_below(&w->rng, 100 * MS), SIM_START, i, 0);
-    world_at(w, 2 * SECOND, SIM_FAULT, 0, 0);
+    if (!duel)
+        world_at(w, 2 * SECOND, SIM_FAULT, 0, 0);
     return w;
 }
 

@@ -98,6 +98,7 @@ struct stats {
     uint64_t events, messages, lost, duplicated, crashes, partitions, elections, transfers, pauses, full_disks, stores_lost, dead_starts;
     uint64_t proposed, acknowledged, unknown, refused, retried, barriers, barriers_ok;
     uint64_t flaps, clock_jumps, dying_disks, checkpoints, defragmentations, added, promoted, removed, fetched, replaced, swaps, swapped, leases_granted, leases_ended, keepalives;
+    uint64_t duels, duels_fought, duels_old, duels_new, duel_puts;
 };
 
 struct world {
@@ -108,7 +109,7 @@ struct world {
         uint64_t id;
         char url[32];
     } first[WORLD_MAX_NODES];
-    bool members_change, lax_reconfig;
+    bool members_change, lax_reconfig, duel;
     struct sim_node nodes[WORLD_MAX_NODES];
     bool cut[WORLD_MAX_NODES][WORLD_MAX_NODES], flapping[WORLD_MAX_NODES][WORLD_MAX_NODES];
     unsigned flaps_left;
@@ -127,7 +128,8 @@ struct world {
     uint64_t checkpoint_entries, catchup_entries;
 };
 
-struct world *world_new(uint64_t seed, const char *dir, bool verbose);
+/* duel: of four members, with the faults of duel_run() alone. */
+struct world *world_new(uint64_t seed, const char *dir, bool verbose, bool duel);
 void world_free(struct world *w);
 void world_violation(struct world *w, const char *format, ...)
     __attribute__((format(printf, 2, 3), noreturn));
@@ -168,6 +170,7 @@ struct operator *operator_new(struct world *w);
 void operator_free(struct operator *o);
 void operator_event(struct world *w);
 void operator_greets(struct world *w, struct sim_node *leader);
+void operator_removes(struct world *w, struct sim_node *by, int slot);
 bool operator_idle(const struct world *w);
 void operator_removed(struct world *w, struct sim_node *s);
 void operator_gone(struct world *w, struct sim_node *s, uint64_t id);
@@ -189,6 +192,10 @@ void check_final(struct world *w);
 
 /* ---- quiet.c ---- */
 void check_quiet_latency(struct world *w);
+
+/* ---- duel.c ---- */
+void duel_world(struct world *w);
+void duel_run(struct world *w);
 
 /* ---- cover.c: mutants, and which branches of the driver were reached, by the calls between its files ---- */
 bool mutant_is(const char *name);
