@@ -100,9 +100,22 @@ func TestAnOrdinaryUserRunsItAll(t *testing.T) {
 	}
 	const user = "65534"
 	as := []string{"setpriv", "--reuid=" + user, "--regid=" + user, "--clear-groups", "--"}
+	programs := cluster.TempDir(t) // the user may not be able to reach where they were built
+	os.Chmod(programs, 0o755)
+	for _, name := range []string{"quorumfsd", "quorumfs"} {
+		content, err := os.ReadFile(cluster.Program(name))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(programs, name), content, 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	c := cluster.New(t, cluster.Options{Nodes: 3, Mount: true,
-		Flags:   func(*cluster.Node) []string { return []string{"--no-sidecar"} },
-		Command: func(_ *cluster.Node, words []string) []string { return append(append([]string{}, as...), words...) }})
+		Flags: func(*cluster.Node) []string { return []string{"--no-sidecar"} },
+		Command: func(_ *cluster.Node, words []string) []string {
+			return append(append(append([]string{}, as...), filepath.Join(programs, filepath.Base(words[0]))), words[1:]...)
+		}})
 	os.Chown(c.Dir, 65534, 65534)
 	for _, n := range c.Nodes {
 		os.Chown(n.Mount, 65534, 65534)
