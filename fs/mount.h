@@ -108,6 +108,8 @@ void mount_release(struct mount *m, struct inode *i);
 
 /* Where an inode stands; -ESTALE when it is dead. */
 int view_place(const struct mount *m, const struct inode *i, struct name_place *ret_place);
+/* The same as if top, a node above it, were the mount's root. */
+int view_place_below(const struct mount *m, const struct inode *top, const struct inode *i, struct name_place *ret_place);
 int view_place_of(const struct mount *m, const struct inode *dir, struct slice name, struct name_place *ret_place);
 /* What is at a place. 0 also when there is nothing (type 0). */
 int view_at(const struct mount *m, struct store_read *r, const struct name_place *place, struct view *ret_view);

@@ -260,7 +260,7 @@ static void unlink_again(struct waiting *w, int error)
         unlink_go(w, 0);
 }
 
-void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+static void remove_name(fuse_req_t req, fuse_ino_t parent, const char *name, wait_then go)
 {
     struct mount *m = fuse_req_userdata(req);
     struct inode *dir = ops_inode(m, parent);
@@ -270,9 +270,14 @@ void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
         reconcile_removed(m, req, dir, slice_from_str(name));
         return;
     }
-    w = begin(req, parent, name, unlink_go);
+    w = begin(req, parent, name, go);
     if (w != NULL)
-        unlink_go(w, 0);
+        go(w, 0);
+}
+
+void ops_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    remove_name(req, parent, name, unlink_go);
 }
 
 static int check_rmdir(struct waiting *w, struct view *v, enum name_kind *ret_kind)
@@ -313,17 +318,7 @@ static void rmdir_go(struct waiting *w, int error)
 
 void ops_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    struct mount *m = fuse_req_userdata(req);
-    struct inode *dir = ops_inode(m, parent);
-    struct waiting *w;
-
-    if (dir != NULL && ops_is_echo(m, req)) {
-        reconcile_removed(m, req, dir, slice_from_str(name));
-        return;
-    }
-    w = begin(req, parent, name, rmdir_go);
-    if (w != NULL)
-        rmdir_go(w, 0);
+    remove_name(req, parent, name, rmdir_go);
 }
 
 /* ---- rename ---- */

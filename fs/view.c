@@ -8,13 +8,13 @@
 
 /* ---- places ---- */
 
-int view_place(const struct mount *m, const struct inode *i, struct name_place *p)
+int view_place_below(const struct mount *m, const struct inode *top, const struct inode *i, struct name_place *p)
 {
     const struct inode *way[KEY_MAX_BYTES / 2 + 8];
     size_t depth = 0;
     int rc;
 
-    for (; i != m->inodes.root; i = i->parent) {
+    for (; i != top; i = i->parent) {
         if (i->parent == NULL)
             return -ESTALE;
         if (depth == sizeof(way) / sizeof(way[0]))
@@ -25,6 +25,11 @@ int view_place(const struct mount *m, const struct inode *i, struct name_place *
     while (rc == 0 && depth > 0)
         rc = name_step(p, way[--depth]->name);
     return rc;
+}
+
+int view_place(const struct mount *m, const struct inode *i, struct name_place *p)
+{
+    return view_place_below(m, m->inodes.root, i, p);
 }
 
 int view_place_of(const struct mount *m, const struct inode *dir, struct slice name, struct name_place *p)

@@ -89,26 +89,6 @@ void virtual_old_free(struct mount *m)
 
 /* ---- places ---- */
 
-/* The place below the mount's root that a node stands for, which is `depth` names below the node top. */
-static int place_of(const struct mount *m, const struct inode *i, const struct inode *top, struct name_place *p)
-{
-    const struct inode *way[KEY_MAX_BYTES / 2 + 8];
-    size_t depth = 0;
-    int rc;
-
-    for (; i != top; i = i->parent) {
-        if (i->parent == NULL)
-            return -ESTALE;
-        if (depth == sizeof(way) / sizeof(way[0]))
-            return -ENAMETOOLONG;
-        way[depth++] = i;
-    }
-    rc = name_root(slice_from_str(m->opt.prefix), p);
-    while (rc == 0 && depth > 0)
-        rc = name_step(p, way[--depth]->name);
-    return rc;
-}
-
 static const struct virtual_kind *kind_of_old(mode_t type);
 
 /* The directory rev/N that a node is below. */
@@ -129,7 +109,7 @@ static int old_source(struct mount *m, const struct inode *i, struct name_place 
     ret_source->r = m->read;
     ret_source->ever = false;
     rc = get_old(m, top->number, &ret_source->old);
-    return rc == 0 ? place_of(m, i, top, p) : rc;
+    return rc == 0 ? view_place_below(m, top, i, p) : rc;
 }
 
 static int old_lookup(struct mount *m, const struct inode *dir, struct slice name, const struct virtual_kind **ret_kind,
@@ -304,7 +284,7 @@ static int history_place(struct mount *m, const struct inode *i, struct name_pla
         i = i->parent;
     for (top = i; top != NULL && top->kind != virtual_kind_history();)
         top = top->parent;
-    return i == NULL || top == NULL ? -ESTALE : place_of(m, i, top, p);
+    return i == NULL || top == NULL ? -ESTALE : view_place_below(m, top, i, p);
 }
 
 static int history_lookup(struct mount *m, const struct inode *dir, struct slice name, const struct virtual_kind **ret_kind,
