@@ -31,6 +31,10 @@
  *      refuses its vote for that
  * 17 F an append from before a follower's checkpoint is refused, for good:    behind_checkpoint() lets it begin at the
  *      its leader takes the refusal for old news (11) and sends the same       checkpoint's entry, which is committed
+ * 18 F 0.22.0 frees the entries of an append that failed twice, and their    core_no_batch() is never freed; feed_append()
+ *      array as well, which is ours                                          lets go of the array
+ * 19 F 0.22.0 leaves what was in memory in the entry that begins a term      take_update(), core_membership_encode()
+ *      and behind an encoded membership: it would be in the log, and sent
  */
 #include "raft/core_library.h"
 
@@ -83,6 +87,7 @@ int core_new(const struct core_options *options, struct core **ret_core)
 
     if (c == NULL)
         return -ENOMEM;
+    core_heap_init();
     c->options = *options;
     rc = core_err_from_raft(raft_init(&c->raft, NULL, NULL, options->id, PEER_ADDRESS));
     if (rc < 0) {
@@ -228,6 +233,10 @@ static int take_update(struct core *c, const struct raft_update *u, struct core_
             const struct raft_entry *e = &u->entries.batch[i];
 
             c->members_version += e->type == RAFT_CHANGE;
+#if RAFT_VERSION_NUMBER < 2201
+            if (e->type == RAFT_BARRIER && e->buf.base == c->raft.barrier.buf.base) /* guard 19 */
+                memset(e->buf.base, 0, e->buf.len);
+#endif
             c->entries[i] = (struct log_entry){
                 .index = u->entries.index + i,
                 .term = e->term,
@@ -321,8 +330,6 @@ static int step_once(struct core *c, struct raft_event *e)
     rc = take_update(c, &u, &ready);
     if (rc == 0)
         rc = c->options.ready(c->options.ctx, &ready);
-    if ((u.flags & (RAFT_UPDATE_ENTRIES)) != 0)
-        raft_free(u.entries.batch[0].batch);
     return rc < 0 ? core_fail(c, rc, "its consequences could not be carried out") : 0;
 }
 
@@ -388,8 +395,7 @@ static bool starts_as_leader(const struct core *c, const struct raft_snapshot_me
     return true;
 }
 
-static int start_entries(struct core *c, const struct core_start *start, struct raft_entry *entries, size_t n,
-                         void *batch)
+static int start_entries(struct core *c, const struct core_start *start, struct raft_entry *entries, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
         struct log_entry e;
@@ -397,7 +403,7 @@ static int start_entries(struct core *c, const struct core_start *start, struct 
 
         if (rc < 0)
             return core_fail(c, rc, "reading the log");
-        entries[i] = (struct raft_entry){.term = e.term, .type = (enum raft_entry_type)e.type, .batch = batch};
+        entries[i] = (struct raft_entry){.term = e.term, .type = (core_entry_type)e.type, .batch = core_no_batch()};
         if (e.type != LOG_ENTRY_MEMBERSHIP)
             continue;
         if (core_membership_check(e.payload) < 0)
@@ -417,15 +423,14 @@ int core_start(struct core *c, uint64_t now_ms, const struct core_start *start)
     struct raft_event e = {.type = RAFT_START};
     size_t n = start->last_index + 1 > start->first_index ? start->last_index + 1 - start->first_index : 0;
     struct raft_entry *entries = raft_calloc(n + 1, sizeof *entries);
-    void *batch = raft_malloc(1); /* the library frees one batch; payloads are ours */
     struct slice *payloads = calloc(n + 1, sizeof *payloads);
     size_t n_payloads = 0;
     bool fed = false, leads = false;
     int rc = -ENOMEM;
 
-    if (entries == NULL || batch == NULL || payloads == NULL)
+    if (entries == NULL || payloads == NULL)
         goto done;
-    rc = start_entries(c, start, entries, n, batch);
+    rc = start_entries(c, start, entries, n);
     for (size_t i = 0; i < n; i++)
         if (entries[i].buf.base != NULL)
             payloads[n_payloads++] = slice_make(entries[i].buf.base, entries[i].buf.len);
@@ -456,10 +461,8 @@ int core_start(struct core *c, uint64_t now_ms, const struct core_start *start)
         fed = false; /* a start that fails frees them, one that succeeds does not */
     }
 done:
-    if (!fed) {
+    if (!fed)
         raft_free(entries);
-        raft_free(batch);
-    }
     for (size_t i = 0; i < n_payloads; i++)
         free((void *)(uintptr_t)payloads[i].data);
     free(payloads);
@@ -560,24 +563,22 @@ int core_submit(struct core *c, uint64_t now_ms, struct log_entry *entries, size
 {
     struct raft_event e = {.type = RAFT_SUBMIT};
     uint64_t index = core_last_index(c) + 1;
-    void *batch;
     int rc;
 
     if (!core_can_submit(c) || n == 0)
         return core_fail(c, -EINVAL, "submit without leadership");
     core_set_now(c, now_ms);
     rc = core_reserve(&c->raft_entries, &c->raft_entries_cap, n, sizeof *c->raft_entries);
-    batch = rc == 0 ? raft_malloc(1) : NULL; /* freed by step_once() */
-    if (batch == NULL)
-        return core_fail(c, -ENOMEM, "submit");
+    if (rc < 0)
+        return core_fail(c, rc, "submit");
     for (size_t i = 0; i < n; i++) {
         entries[i].index = index + i;
         entries[i].term = c->raft.current_term;
         c->raft_entries[i] = (struct raft_entry){
             .term = c->raft.current_term,
-            .type = (enum raft_entry_type)entries[i].type,
+            .type = (core_entry_type)entries[i].type,
             .buf = {.base = (void *)(uintptr_t)entries[i].payload.data, .len = entries[i].payload.len},
-            .batch = batch,
+            .batch = core_no_batch(),
         };
     }
     e.submit.entries = c->raft_entries;

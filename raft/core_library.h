@@ -16,6 +16,9 @@
 #error "quorumfs needs libraft 0.22.x (package libraft-dev)"
 #endif
 
+/* An entry's kind, whose type 0.22.1 has a name for and 0.22.0 (Ubuntu 24.04) has not. */
+typedef __typeof__(((struct raft_entry *)NULL)->type) core_entry_type;
+
 /* The library insists on an address of the sender and never uses ours. */
 #define PEER_ADDRESS "peer"
 
@@ -42,6 +45,10 @@ struct core {
 };
 
 int core_err_from_raft(int rv);
+/* The library's memory is the C library's, but for core_no_batch(): what an entry has for its batch, since the payloads
+ * are not the library's. It may be freed as often as one likes. */
+void core_heap_init(void);
+void *core_no_batch(void);
 int core_fail(struct core *c, int rc, const char *what); /* keeps the first text; yields rc */
 /* Room for n items of a size in a scratch array; array_p points to the pointer. */
 int core_reserve(void *array_p, size_t *cap, size_t n, size_t size);

@@ -96,6 +96,7 @@ int core_membership_encode(const struct core_member *members, size_t n, struct b
 {
     struct raft_configuration conf;
     struct raft_buffer buf;
+    size_t used = 1 + sizeof(uint64_t); /* of the encoding, before its padding */
     int rc = 0;
 
     if (n == 0 || n > MEMBERSHIP_MAX_MEMBERS)
@@ -111,10 +112,13 @@ int core_membership_encode(const struct core_member *members, size_t n, struct b
         else
             rc = core_err_from_raft(raft_configuration_add(&conf, members[i].id, marked,
                                                       members[i].voter ? RAFT_VOTER : RAFT_STANDBY));
+        used += sizeof(uint64_t) + (size_t)(n_text > 0 ? n_text : 0) + 2;
     }
     if (rc == 0)
         rc = core_err_from_raft(raft_configuration_encode(&conf, &buf));
     if (rc == 0) {
+        if (used < buf.len)
+            memset((uint8_t *)buf.base + used, 0, buf.len - used); /* 0.22.0 leaves there what was in memory */
         bytes_raw(out, buf.base, buf.len);
         raft_free(buf.base);
         rc = bytes_status(out);
@@ -194,6 +198,9 @@ int core_trimmed(struct core *c, uint64_t now_ms, uint64_t index, uint64_t membe
     e.snapshot.metadata.index = index;
     e.snapshot.metadata.configuration_index = membership_index;
     e.snapshot.trailing = first_index <= index ? (unsigned)(index + 1 - first_index) : 0;
+#if RAFT_VERSION_NUMBER < 2201
+    raft_set_snapshot_trailing(&c->raft, e.snapshot.trailing); /* 0.22.0 cuts by this, and not by the event */
+#endif
     return core_step(c, &e);
 }
 

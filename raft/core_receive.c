@@ -25,23 +25,17 @@ static int feed_append(struct core *c, const struct peer_append *a, uint64_t fro
                        size_t n, uint64_t prev_index, uint64_t prev_term)
 {
     struct raft_message m = {.type = RAFT_APPEND_ENTRIES, .server_id = from, .server_address = PEER_ADDRESS};
-    void *batch = NULL;
     int rc;
 
     rc = core_reserve(&c->raft_entries, &c->raft_entries_cap, n, sizeof *c->raft_entries);
     if (rc < 0)
         return core_fail(c, rc, "append");
-    if (n > 0) {
-        batch = raft_malloc(1); /* freed by the library, or by step_once() when entries are to be kept */
-        if (batch == NULL)
-            return core_fail(c, -ENOMEM, "append");
-    }
     for (size_t i = 0; i < n; i++) {
         c->raft_entries[i] = (struct raft_entry){
             .term = entries[i].term,
-            .type = (enum raft_entry_type)entries[i].type,
+            .type = (core_entry_type)entries[i].type,
             .buf = {.base = (void *)(uintptr_t)entries[i].payload.data, .len = entries[i].payload.len},
-            .batch = batch,
+            .batch = core_no_batch(),
         };
     }
     m.append_entries.term = a->term;
@@ -51,7 +45,14 @@ static int feed_append(struct core *c, const struct peer_append *a, uint64_t fro
     m.append_entries.entries = c->raft_entries;
     m.append_entries.n_entries = (unsigned)n;
     c->stale_append = a->term < c->raft.current_term;
-    return feed_message(c, &m);
+    rc = feed_message(c, &m);
+#if RAFT_VERSION_NUMBER < 2201
+    if (rc < 0) { /* guard 18: the array is gone, or is lost, as this core is */
+        c->raft_entries = NULL;
+        c->raft_entries_cap = 0;
+    }
+#endif
+    return rc;
 }
 
 /* An append from behind what the log begins with cannot be compared there, and the library refuses it for good (guard 17). But

@@ -718,7 +718,8 @@ static void an_idle_connection_takes_little_memory(void **state)
     after = mallinfo2();
     if (before.uordblks != 0) { /* 0 under a sanitizer's allocator */
         print_message("%zu bytes a connection\n", (after.uordblks - before.uordblks) / COUNT);
-        assert_true((after.uordblks - before.uordblks) / COUNT < 20000);
+        /* 15 kB with OpenSSL 3.0, 29 kB with 3.5; buffers that are not released would be 16 KiB each */
+        assert_true((after.uordblks - before.uordblks) / COUNT < (OPENSSL_VERSION_NUMBER < 0x30200000L ? 20000 : 36000));
     }
     for (int i = 0; i < COUNT; i++)
         pair_close(&all[i]);
