@@ -101,11 +101,12 @@ int store_was(struct store_read *r, struct slice path, bool *ret_key, bool *ret_
     struct target t;
     struct slice row;
     bool key;
-    int rc = view_load(p, path, &t), dir = t.is_dir;
+    int rc = view_load(p, path, &t), dir;
 
     if (rc < 0)
         return rc;
     key = t.has_key;
+    dir = t.is_dir;
     if (!key) {
         rc = tree_get(&gone, path, &row);
         if (rc < 0 && rc != -ENOENT)

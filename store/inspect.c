@@ -50,10 +50,14 @@ static int decode(enum store_rows rows, const struct tree_iter *it, struct store
         return rc;
     if (rows == STORE_ROWS_GONE) {
         rc = gone_row_decode(it->value, &chain);
+        if (rc < 0)
+            return rc;
         row.mod = chain.last;
         row.depth = chain.depth;
     } else {
         rc = node_row_decode(it->value, &node);
+        if (rc < 0)
+            return rc;
         row.mod = node.chain.last;
         row.depth = node.chain.depth;
         row.create = node.create;
@@ -65,9 +69,8 @@ static int decode(enum store_rows rows, const struct tree_iter *it, struct store
         row.is_inline = node.is_inline;
         row.attrs = node.attrs;
     }
-    if (rc == 0)
-        *ret_row = row;
-    return rc;
+    *ret_row = row;
+    return 0;
 }
 
 int store_each_row(struct store_read *r, enum store_rows rows, store_row_fn emit, void *ctx)

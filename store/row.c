@@ -359,8 +359,11 @@ int log_row_decode(struct slice piece, struct rev rev, struct log_row *ret_row)
     present = get_present(&r);
     e->time_ns = (int64_t)reader_u64(&r);
     e->version = get_number(&r);
-    if ((present & HAS_PREV) != 0)
+    if ((present & HAS_PREV) != 0) {
         e->prev = get_rev(&r, rev);
+        if (rev_cmp(e->prev, rev) >= 0)
+            reader_fail(&r); /* else a walk back along a history would not end */
+    }
     if ((present & HAS_CREATE) != 0)
         e->create = get_rev(&r, rev);
     if ((present & HAS_LEASE) != 0)

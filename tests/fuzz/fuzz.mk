@@ -1,6 +1,6 @@
 # Fuzzing of every parser of outside bytes (tests/fuzz/README.md).
 #   make fuzz-replay          the corpus, under ASan and UBSan, without libFuzzer
-#   make fuzz SECONDS=60      libFuzzer (clang) on each target, or on FUZZ=log
+#   make fuzz SECONDS=60      libFuzzer (clang) on each target, or on FUZZ=log; tools/install-packages fuzz has what it needs
 #   make fuzz-seeds           writes the seeds of the corpus anew
 FUZZ ?= $(patsubst tests/fuzz/fuzz_%.c,%,$(wildcard tests/fuzz/fuzz_*.c))
 SECONDS ?= 60
@@ -15,7 +15,7 @@ $(BUILD)/fuzz/replay_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(call obj,tests/fuzz/r
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/obj/tests/fuzz/fuzz_%.o $(call obj,tests/crash/disk_memory.c) $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(LINK) -fsanitize=fuzzer $(filter %.o,$^) $(FUZZ_LINK)
-$(BUILD)/fuzz/seeds: $(call obj,tests/fuzz/seeds.c tests/crash/disk_memory.c) $(FUZZ_LIBS)
+$(BUILD)/fuzz/seeds: $(call obj,$(wildcard tests/fuzz/seeds*.c) tests/crash/disk_memory.c) $(FUZZ_LIBS)
 	@mkdir -p $(@D)
 	$(LINK) $(filter %.o,$^) $(FUZZ_LINK)
 
@@ -36,8 +36,14 @@ fuzz-here: $(FUZZ:%=$(BUILD)/fuzz/fuzz_%)
 			| grep -E '^(ERROR|SUMMARY|#[0-9]+.*DONE|stat::|.*must hold|Test unit)|runtime error'; \
 		if ls $(BUILD)/fuzz/found/$$t-* >/dev/null 2>&1; then cat $(BUILD)/fuzz/$$t.log; exit 1; fi; done
 # An empty slice is NULL and 0, and NULL + 0 is what clang's pointer-overflow complains of.
+CLANG ?= clang
 fuzz:
-	$(MAKE) BUILD=$(BUILD)/fuzzer CC=clang SANITIZE=fuzzer-no-link,address,undefined \
+	@command -v $(CLANG) >/dev/null || { echo 'make fuzz: there is no $(CLANG) here: tools/install-packages fuzz' >&2; exit 1; }
+	@echo 'int LLVMFuzzerTestOneInput(const char *p, unsigned long n) { return 0; }' | \
+		$(CLANG) -x c -fsanitize=fuzzer,address,undefined -o /dev/null - 2>/dev/null || { \
+		echo 'make fuzz: $(CLANG) is here without libFuzzer and sanitizers (libclang-rt-dev): tools/install-packages fuzz' >&2; \
+		exit 1; }
+	$(MAKE) BUILD=$(BUILD)/fuzzer CC=$(CLANG) SANITIZE=fuzzer-no-link,address,undefined \
 		CFLAGS='-O1 -g' CPPFLAGS=-fno-sanitize=pointer-overflow fuzz-here
 
 fuzz-seeds: $(BUILD)/fuzz/seeds

@@ -1,4 +1,4 @@
-/* Frames between members from any bytes, cut as a stream is; hellos by their type. Bit 7 of the first byte: CRCs are made good,
+/* Frames between members from any bytes, cut as a stream is; hellos, questions and requests for files by their type. Bit 7 of the first byte: CRCs are made good,
  * so that what lies behind them is reached. */
 #include <errno.h>
 #include <string.h>
@@ -35,6 +35,12 @@ static void check(uint8_t type, struct slice payload)
         ROUND(hello);
     else if (type == PEER_FRAME_HELLO_REPLY)
         ROUND(hello_reply);
+    else if (type == PEER_FRAME_ASK)
+        ROUND(ask);
+    else if (type == PEER_FRAME_ANSWER)
+        ROUND(answer);
+    else if (type == PEER_FRAME_FETCH)
+        ROUND(fetch);
     peer_frame_encode(&framed, type, payload);
     FUZZ_MUST(peer_frame_head_decode(bytes_slice(&framed), LIMIT, &head) == 1);
     FUZZ_MUST(head.type == type && head.payload_bytes == payload.len);

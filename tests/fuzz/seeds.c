@@ -12,17 +12,19 @@
 #include "raft/core.h"
 #include "raft/identity.h"
 #include "raft/log.h"
+#include "raft/lease_message.h"
 #include "raft/message.h"
 #include "raft/peer_frame.h"
 #include "sidecar/grpc_text.h"
 #include "store/row.h"
 #include "tests/crash/disk_memory.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/seeds.h"
 #include "tls/tls.h"
 
 static const char *corpus;
 
-static void save(const char *target, const char *name, int first, struct slice content)
+void seed_save(const char *target, const char *name, int first, struct slice content)
 {
     char path[4096];
     FILE *f;
@@ -38,14 +40,12 @@ static void save(const char *target, const char *name, int first, struct slice c
     FUZZ_MUST(fclose(f) == 0);
 }
 
-static void save_bytes(const char *target, const char *name, int first, struct bytes *b)
+void seed_save_bytes(const char *target, const char *name, int first, struct bytes *b)
 {
     FUZZ_MUST(bytes_status(b) == 0);
-    save(target, name, first, bytes_slice(b));
+    seed_save(target, name, first, bytes_slice(b));
     bytes_reset(b);
 }
-
-#define TEXT(s) slice_make(s, sizeof(s) - 1)
 
 static void seeds_log(void)
 {
@@ -68,12 +68,12 @@ static void seeds_log(void)
     FUZZ_MUST(log_set_hard_state(l, (struct log_hard_state){3, 2}) == 0);
     log_close(l);
     p = disk_memory_content(m, "log/seg-0000000000000001", &len);
-    save("log", "segment", 0, slice_make(p, 4096 + 3 * 512));
-    save("log", "segment-sealed", 2, slice_make(p, 4096 + 3 * 512));
-    save("log", "second-sealed", 6, slice_make(p, 4096 + 3 * 512));
+    seed_save("log", "segment", 0, slice_make(p, 4096 + 3 * 512));
+    seed_save("log", "segment-sealed", 2, slice_make(p, 4096 + 3 * 512));
+    seed_save("log", "second-sealed", 6, slice_make(p, 4096 + 3 * 512));
     p = disk_memory_content(m, "log/vote", &len);
-    save("log", "vote", 1, slice_make(p, len));
-    save("log", "vote-sealed", 3, slice_make(p, len));
+    seed_save("log", "vote", 1, slice_make(p, len));
+    seed_save("log", "vote-sealed", 3, slice_make(p, len));
     disk_memory_free(m);
 }
 
@@ -95,13 +95,13 @@ static void seeds_command(struct bytes *b)
 
     put.put = (struct op_put){.key = TEXT("/registry/pods/x"), .value = TEXT("value"), .lease = 5, .prev_kv = true};
     command_encode(&put, b);
-    save_bytes("command", "put", -1, b);
+    seed_save_bytes("command", "put", -1, b);
     ops[0].put = put.put;
     ops[1].range = (struct op_range){.key = TEXT("/a"), .range_end = TEXT("/b"), .limit = 3};
     command_encode(&txn, b);
-    save_bytes("command", "txn", -1, b);
+    seed_save_bytes("command", "txn", -1, b);
     command_encode(&noop, b);
-    save_bytes("command", "noop", -1, b);
+    seed_save_bytes("command", "noop", -1, b);
     for (size_t i = 0; i < sizeof(file_kinds) / sizeof(file_kinds[0]); i++) {
         struct command file = {.kind = file_kinds[i], .session = 1, .sequence = 1};
 
@@ -110,20 +110,20 @@ static void seeds_command(struct bytes *b)
                                      .attrs = {.has = ATTR_MODE | ATTR_MTIME, .mode = 0100644, .mtime_ns = 5}};
         command_encode(&file, b);
         snprintf(name, sizeof(name), "file-%u", file_kinds[i]);
-        save_bytes("command", name, -1, b);
+        seed_save_bytes("command", name, -1, b);
     }
     command_encode(&lock, b);
-    save_bytes("command", "lock", -1, b);
+    seed_save_bytes("command", "lock", -1, b);
     command_encode(&points, b);
-    save_bytes("command", "lease-checkpoint", -1, b);
+    seed_save_bytes("command", "lease-checkpoint", -1, b);
     command_encode(&alarm, b);
-    save_bytes("command", "alarm", -1, b);
+    seed_save_bytes("command", "alarm", -1, b);
     etcd_txn_encode(&txn.txn, b);
-    save_bytes("etcd", "txn", 3, b);
+    seed_save_bytes("etcd", "txn", 3, b);
     etcd_put_encode(&put.put, b);
-    save_bytes("etcd", "put", 0, b);
+    seed_save_bytes("etcd", "put", 0, b);
     etcd_range_encode(&ops[1].range, b);
-    save_bytes("etcd", "range", 2, b);
+    seed_save_bytes("etcd", "range", 2, b);
 }
 
 static void seeds_etcd(struct bytes *b)
@@ -133,15 +133,15 @@ static void seeds_etcd(struct bytes *b)
     struct op_delete del = {TEXT("/a"), TEXT("/b"), true};
 
     etcd_delete_encode(&del, b);
-    save_bytes("etcd", "delete", 1, b);
+    seed_save_bytes("etcd", "delete", 1, b);
     etcd_kv_encode(&kv, b);
-    save_bytes("etcd", "kv", 4, b);
+    seed_save_bytes("etcd", "kv", 4, b);
     etcd_range_response_encode(&range, b);
-    save_bytes("etcd", "range-response", 5, b);
-    save("etcd", "compact", 6, TEXT("\x08\x05\x10\x01"));
+    seed_save_bytes("etcd", "range-response", 5, b);
+    seed_save("etcd", "compact", 6, TEXT("\x08\x05\x10\x01"));
     etcd_range_response_encode(&range, b);
-    save_bytes("etcd", "op-range", 7, b);
-    save("command", "result-put", 0xff, TEXT("\x02\x12\x04\x0a\x02/a"));
+    seed_save_bytes("etcd", "op-range", 7, b);
+    seed_save("command", "result-put", 0xff, TEXT("\x02\x12\x04\x0a\x02/a"));
 }
 
 static void frame(struct bytes *out, uint8_t type, struct bytes *payload)
@@ -166,18 +166,18 @@ static void seeds_socket(struct bytes *b)
     frame(&out, SOCKET_HELLO, b);
     socket_welcome_encode(&welcome, b);
     frame(&out, SOCKET_WELCOME, b);
-    save_bytes("socket", "hello", -1, &out);
+    seed_save_bytes("socket", "hello", -1, &out);
     socket_hello_encode(&hello, b);
     frame(&out, SOCKET_HELLO, b);
     frame(&out, SOCKET_BARRIER, b);
     frame(&out, SOCKET_STATUS, b);
     command_encode(&(struct command){.kind = COMMAND_PUT, .session = 9, .sequence = 1, .put = {.key = TEXT("/a")}}, b);
     frame(&out, SOCKET_PROPOSE, b);
-    save("server", "whole", 0, bytes_slice(&out));
-    save_bytes("server", "pieces", 7, &out);
+    seed_save("server", "whole", 0, bytes_slice(&out));
+    seed_save_bytes("server", "pieces", 7, &out);
     frame(&out, SOCKET_BARRIER, b);
     frame(&out, SOCKET_STATUS, b);
-    save_bytes("server", "behind-hello", 0x80, &out);
+    seed_save_bytes("server", "behind-hello", 0x80, &out);
     socket_lease_encode(&(struct socket_lease){.id = 7}, b);
     frame(&out, SOCKET_KEEPALIVE, b);
     socket_lease_encode(&(struct socket_lease){.id = 7}, b);
@@ -187,8 +187,8 @@ static void seeds_socket(struct bytes *b)
     frame(&out, SOCKET_MEMBER, b);
     socket_maintain_encode(&(struct socket_maintain){.op = SOCKET_MAINTAIN_CHECKPOINT}, b);
     frame(&out, SOCKET_MAINTAIN, b);
-    save("server", "services", 0x80, bytes_slice(&out));
-    save_bytes("server", "services-unanswered", 0xc0, &out);
+    seed_save("server", "services", 0x80, bytes_slice(&out));
+    seed_save_bytes("server", "services-unanswered", 0xc0, &out);
     socket_proposed_encode(&proposed, b);
     frame(&out, SOCKET_PROPOSED, b);
     socket_barrier_done_encode(&barrier, b);
@@ -197,7 +197,7 @@ static void seeds_socket(struct bytes *b)
     frame(&out, SOCKET_NOTICE, b);
     socket_leader_encode(&leader, b);
     frame(&out, SOCKET_LEADER, b);
-    save_bytes("socket", "answers", -1, &out);
+    seed_save_bytes("socket", "answers", -1, &out);
     bytes_fini(&out);
 }
 
@@ -209,28 +209,34 @@ static void seeds_peer(struct bytes *b)
     struct peer_message append = {.type = PEER_APPEND, .append = {3, 7, 2, 6, entries, 2}};
     struct peer_message result = {.type = PEER_APPEND_RESULT, .append_result = {3, 0, 9}};
     struct peer_forward forward = {3, 99, 1, commands, 2};
+    struct peer_lease_item leases[2] = {{true, 7}, {false, 8}};
+    struct peer_lease_answer times[2] = {{0, 60, 0}, {0, 60, 59}};
     struct bytes payload;
 
     bytes_init(&payload);
     entry_begin(&payload);
     entry_add(&payload, commands[0]);
     entry_add(&payload, commands[1]);
-    save("peer", "entry", 0, bytes_slice(&payload));
+    seed_save("peer", "entry", 0, bytes_slice(&payload));
     entries[0].payload = bytes_slice(&payload);
     peer_message_encode(&vote, b);
-    save_bytes("peer", "vote", PEER_VOTE, b);
+    seed_save_bytes("peer", "vote", PEER_VOTE, b);
     peer_message_encode(&append, b);
-    save_bytes("peer", "append", PEER_APPEND, b);
+    seed_save_bytes("peer", "append", PEER_APPEND, b);
     peer_message_encode(&result, b);
-    save_bytes("peer", "append-result", PEER_APPEND_RESULT, b);
+    seed_save_bytes("peer", "append-result", PEER_APPEND_RESULT, b);
     peer_forward_encode(&forward, b);
-    save_bytes("peer", "forward", PEER_FORWARD, b);
+    seed_save_bytes("peer", "forward", PEER_FORWARD, b);
     peer_read_confirm_encode(&(struct peer_read_confirm){3, 4}, b);
-    save_bytes("peer", "read-confirm", PEER_READ_CONFIRM, b);
+    seed_save_bytes("peer", "read-confirm", PEER_READ_CONFIRM, b);
     peer_commit_encode(&(struct peer_commit){5, 4, 3}, b);
-    save_bytes("peer", "commit", PEER_COMMIT, b);
+    seed_save_bytes("peer", "commit", PEER_COMMIT, b);
     peer_read_index_reply_encode(&(struct peer_read_index_reply){3, true, 4}, b);
-    save_bytes("peer", "read-index-reply", PEER_READ_INDEX_REPLY, b);
+    seed_save_bytes("peer", "read-index-reply", PEER_READ_INDEX_REPLY, b);
+    peer_lease_encode(&(struct peer_lease){5, leases, 2}, b);
+    seed_save_bytes("peer", "lease", PEER_LEASE, b);
+    peer_lease_reply_encode(&(struct peer_lease_reply){5, times, 2}, b);
+    seed_save_bytes("peer", "lease-reply", PEER_LEASE_REPLY, b);
     bytes_fini(&payload);
 }
 
@@ -239,21 +245,21 @@ static void seeds_texts(struct bytes *b)
     static const char zeros[300] = {0};
     uint8_t prefix[GRPC_PREFIX_BYTES];
 
-    save("name", "plain-way", 1, TEXT("registry/pods/x"));
-    save("name", "escaped-way", 1, TEXT("a/%:/%:..%00/%:value"));
-    save("name", "bare-way", 1, TEXT("%:bare/foo"));
-    save("name", "raw-way", 3, TEXT("foo/bar"));
-    save("name", "key", 0, TEXT("/a//b/./..%:c/"));
-    save("name", "raw-key", 2, TEXT("foo/%:bare"));
-    save("name", "long-key", 0, slice_make(zeros, sizeof(zeros)));
+    seed_save("name", "plain-way", 1, TEXT("registry/pods/x"));
+    seed_save("name", "escaped-way", 1, TEXT("a/%:/%:..%00/%:value"));
+    seed_save("name", "bare-way", 1, TEXT("%:bare/foo"));
+    seed_save("name", "raw-way", 3, TEXT("foo/bar"));
+    seed_save("name", "key", 0, TEXT("/a//b/./..%:c/"));
+    seed_save("name", "raw-key", 2, TEXT("foo/%:bare"));
+    seed_save("name", "long-key", 0, slice_make(zeros, sizeof(zeros)));
     for (int i = 0; i < 2; i++) {
         grpc_prefix_put(prefix, 12);
         bytes_raw(b, prefix, sizeof(prefix));
         bytes_raw(b, "some message", 12);
     }
-    save_bytes("grpc", "two-messages", 3, b);
-    save("grpc", "timeout", 1, TEXT("12345678m"));
-    save("grpc", "text", 1, TEXT("a % and \xc3\xbc"));
+    seed_save_bytes("grpc", "two-messages", 3, b);
+    seed_save("grpc", "timeout", 1, TEXT("12345678m"));
+    seed_save("grpc", "text", 1, TEXT("a % and \xc3\xbc"));
 }
 
 static void seeds_row(struct bytes *b)
@@ -267,17 +273,17 @@ static void seeds_row(struct bytes *b)
     uint8_t key[LOG_KEY_BYTES];
 
     node_row_encode(&node, b);
-    save_bytes("row", "node", 0, b);
+    seed_save_bytes("row", "node", 0, b);
     gone_row_encode(&chain, b);
-    save_bytes("row", "gone", 1, b);
+    seed_save_bytes("row", "gone", 1, b);
     log_row_encode(&row, b);
-    save_bytes("row", "log", 2, b);
+    seed_save_bytes("row", "log", 2, b);
     row = (struct log_row){.event = {.kind = EVENT_LOCK, .rev = {9, 0}, .key = TEXT("session!"), .lock = {2, 3, 4, 5}},
                            .value_rev = {9, 0}};
     log_row_encode(&row, b);
-    save_bytes("row", "log-lock", 2, b);
+    seed_save_bytes("row", "log-lock", 2, b);
     log_key_encode(key, (struct rev){9, 1}, 2);
-    save("row", "log-key", 3, slice_make(key, sizeof(key)));
+    seed_save("row", "log-key", 3, slice_make(key, sizeof(key)));
 }
 
 static void seeds_frame(struct bytes *b)
@@ -294,8 +300,17 @@ static void seeds_frame(struct bytes *b)
     peer_frame_encode(&out, PEER_FRAME_HELLO_REPLY, bytes_slice(b));
     bytes_reset(b);
     peer_frame_encode(&out, PEER_FRAME_PING, bytes_slice(b));
-    save("frame", "verified", 0, bytes_slice(&out));
-    save("frame", "as-they-are", 0x80, bytes_slice(&out));
+    peer_ask_encode(&(struct peer_ask){1, 1, TEXT("http://127.0.0.1:2380")}, b);
+    peer_frame_encode(&out, PEER_FRAME_ASK, bytes_slice(b));
+    bytes_reset(b);
+    peer_answer_encode(&(struct peer_answer){1, PEER_HELLO_BUSY, 7, 8, 9, TEXT("busy")}, b);
+    peer_frame_encode(&out, PEER_FRAME_ANSWER, bytes_slice(b));
+    bytes_reset(b);
+    peer_fetch_encode(&(struct peer_fetch){TEXT("hello"), 5, 4096, 9}, b);
+    peer_frame_encode(&out, PEER_FRAME_FETCH, bytes_slice(b));
+    bytes_reset(b);
+    seed_save("frame", "verified", 0, bytes_slice(&out));
+    seed_save("frame", "as-they-are", 0x80, bytes_slice(&out));
     bytes_fini(&out);
 }
 
@@ -306,13 +321,13 @@ static void seeds_text(struct bytes *b)
                                      {.id = 2, .address = "http://[::1]:2380"}};
 
     identity_encode(&id, b);
-    save_bytes("text", "identity", 0, b);
-    save("text", "urls", 1, TEXT("http://127.0.0.1:2380,https://[::1]:2380/,unix:///run/x"));
+    seed_save_bytes("text", "identity", 0, b);
+    seed_save("text", "urls", 1, TEXT("http://127.0.0.1:2380,https://[::1]:2380/,unix:///run/x"));
     FUZZ_MUST(core_membership_encode(members, 2, b) == 0);
-    save_bytes("text", "membership", 2, b);
-    save("text", "headers", 3, TEXT(":method:POST\n:scheme:http\n:path:/a.B/C\n:authority:x\ncontent-length:5\nte:trailers"));
-    save("text", "txn", 4, TEXT("mod(\"a\") > \"0\"\n\nput a \"b c\"\n\nget a\n\n"));
-    save("text", "txn-json", 5, TEXT("{\"compare\":[{\"key\":\"YQ==\",\"result\":\"EQUAL\",\"target\":\"MOD\"}],"
+    seed_save_bytes("text", "membership", 2, b);
+    seed_save("text", "headers", 3, TEXT(":method:POST\n:scheme:http\n:path:/a.B/C\n:authority:x\ncontent-length:5\nte:trailers"));
+    seed_save("text", "txn", 4, TEXT("mod(\"a\") > \"0\"\n\nput a \"b c\"\n\nget a\n\n"));
+    seed_save("text", "txn-json", 5, TEXT("{\"compare\":[{\"key\":\"YQ==\",\"result\":\"EQUAL\",\"target\":\"MOD\"}],"
                                      "\"success\":[{\"requestPut\":{\"key\":\"YQ==\",\"value\":\"Yg==\"}}]}"));
 }
 
@@ -353,9 +368,21 @@ static void seeds_conn(struct bytes *b)
         bytes_raw(b, data, (size_t)n);
     nghttp2_session_del(session);
     nghttp2_session_callbacks_del(callbacks);
-    save("conn", "h2", 0, bytes_slice(b));
-    save_bytes("conn", "h2-pieces", 7, b);
-    save("conn", "http1", 0, TEXT("GET /health?a=b HTTP/1.1\r\nHost: x\r\n\r\nHEAD / HTTP/1.0\r\n\r\n"));
+    seed_save("conn", "h2", 0, bytes_slice(b));
+    seed_save("conn", "h2-by-tls", 0x80, bytes_slice(b));
+    seed_save("conn", "h2-by-tls-pieces", 0x87, bytes_slice(b));
+    seed_save("conn", "h2-by-tls-damaged", 0xc3, bytes_slice(b));
+    seed_save("conn", "h2-to-both", 0x40, bytes_slice(b));
+    seed_save("conn", "h2-to-https", 0x60, bytes_slice(b));
+    seed_save_bytes("conn", "h2-pieces", 7, b);
+    seed_save("conn", "http1", 0, TEXT("GET /health?a=b HTTP/1.1\r\nHost: x\r\n\r\nHEAD / HTTP/1.0\r\n\r\n"));
+    seed_save("conn", "http1-by-tls", 0x80, TEXT("GET /health?a=b HTTP/1.1\r\nHost: x\r\n\r\n"));
+    seed_save("conn", "http1-to-https", 0x60, TEXT("GET / HTTP/1.1\r\n\r\n"));
+    seed_save("conn", "http1-body", 3, TEXT("POST /x HTTP/1.1\r\nContent-Length: 4\r\nConnection: keep-alive\r\n\r\nbodyPUT /y "
+                                      "HTTP/1.1\r\nTransfer-Encoding: chunked\r\nExpect: 100-continue\r\n\r\n3\r\nabc\r\n0\r\n\r\n"));
+    seed_save("conn", "http1-upgrade", 0, TEXT("GET / HTTP/1.1\r\nUpgrade: h2c\r\nConnection: Upgrade, HTTP2-Settings\r\n"
+                                         "HTTP2-Settings: AAMAAABkAAQAAP__\r\n\r\n"));
+    seed_save("conn", "proxy", 0, TEXT("PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\nGET / HTTP/1.1\r\n\r\n"));
     bytes_init(&out);
     peer_hello_encode(&hello, b);
     peer_frame_encode(&out, PEER_FRAME_HELLO, bytes_slice(b));
@@ -364,13 +391,24 @@ static void seeds_conn(struct bytes *b)
     peer_message_encode(&vote, b);
     peer_frame_encode(&out, PEER_VOTE, bytes_slice(b));
     bytes_reset(b);
-    save("transport", "whole", 0, bytes_slice(&out));
-    save("transport", "pieces", 7, bytes_slice(&out));
+    seed_save("transport", "whole", 0, bytes_slice(&out));
+    seed_save("transport", "by-tls", 0x40, bytes_slice(&out));
+    seed_save("transport", "by-tls-damaged", 0x63, bytes_slice(&out));
+    seed_save("transport", "plain-to-https", 0x20, bytes_slice(&out));
+    seed_save("transport", "pieces", 7, bytes_slice(&out));
     bytes_reset(&out);
     peer_message_encode(&vote, b);
     peer_frame_encode(&out, PEER_VOTE, bytes_slice(b));
     bytes_reset(b);
-    save("transport", "behind-hello", 0x80, bytes_slice(&out));
+    seed_save("transport", "behind-hello", 0x80, bytes_slice(&out));
+    seed_save("transport", "behind-hello-by-tls", 0xc2, bytes_slice(&out));
+    seed_save("transport", "behind-fetch", 0x10, bytes_slice(&out));
+    seed_save("transport", "behind-fetch-by-tls", 0x50, bytes_slice(&out));
+    bytes_reset(&out);
+    peer_ask_encode(&(struct peer_ask){1, 1, TEXT("http://127.0.0.1:2")}, b);
+    peer_frame_encode(&out, PEER_FRAME_ASK, bytes_slice(b));
+    bytes_reset(b);
+    seed_save("transport", "ask", 0, bytes_slice(&out));
     bytes_fini(&out);
 }
 
@@ -391,14 +429,14 @@ static void seeds_tls(void)
     bytes_u8(&one, 0); /* in one piece */
     FUZZ_MUST(tls_conn_start(client, &up) == 0);
     bytes_append(&one, bytes_slice(&up));
-    save("tls", "client-hello", 0, bytes_slice(&one));
-    save("tls", "hello-again", 2, bytes_slice(&one));
+    seed_save("tls", "client-hello", 0, bytes_slice(&one));
+    seed_save("tls", "hello-again", 2, bytes_slice(&one));
     FUZZ_MUST(tls_conn_feed(server, bytes_slice(&up), &plain, &down) == 0);
     one.len = 1;
     bytes_append(&one, bytes_slice(&down));
-    save("tls", "server-flight", 1, bytes_slice(&one));
-    save("tls", "server-flight-late", 3, bytes_slice(&one));
-    save("tls", "plain-http", 0, slice_from_str("\x07" "GET / HTTP/1.1\r\n\r\n"));
+    seed_save("tls", "server-flight", 1, bytes_slice(&one));
+    seed_save("tls", "server-flight-late", 3, bytes_slice(&one));
+    seed_save("tls", "plain-http", 0, slice_from_str("\x07" "GET / HTTP/1.1\r\n\r\n"));
     tls_conn_free(server);
     tls_conn_free(client);
     tls_context_close(c);
@@ -432,6 +470,8 @@ int main(int argc, char **argv)
     seeds_text(&b);
     seeds_conn(&b);
     seeds_tls();
+    seeds_services(&b);
+    seeds_tables(&b);
     bytes_fini(&b);
     return 0;
 }
