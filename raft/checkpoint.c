@@ -200,6 +200,8 @@ static void trim(struct node *n)
     uint64_t keep = n->config.catchup_entries, until;
     int rc;
 
+    if (members_any_older(n))
+        return; /* a member of the first version needs the entries: it takes no file */
     until = c->info.applied_index > keep ? c->info.applied_index - keep : 0;
     if (n->trim_hold_index != 0 && n->trim_hold_index < until)
         until = n->trim_hold_index;

@@ -108,6 +108,7 @@ void node_lease(struct node *n, struct node_lease *l)
     l->granted_s = l->remaining_s = 0;
     l->status = n->failed                             ? STATUS_STOPPED :
                 n->no_leader_told                     ? STATUS_NO_LEADER :
+                members_any_older(n)                  ? STATUS_NOT_CAPABLE : /* it ends the connection at such a question */
                 ls->count >= NODE_MAX_LEASE_REQUESTS  ? STATUS_TOO_MANY_REQUESTS : STATUS_OK;
     node_want_turn(n);
     if (l->status != STATUS_OK) {

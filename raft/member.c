@@ -58,6 +58,7 @@ size_t members_view(const struct node *n, struct member_state *ret_states)
             .started = k != NULL && k->name[0] != '\0',
             .connected = members[i].id == n->config.id || node_is_connected(n, members[i].id),
             .match_index = core_match_index(n->core, members[i].id),
+            .older = members_is_older(n, members[i].id),
         };
     }
     return count < NODE_MAX_MEMBERS ? count : NODE_MAX_MEMBERS;
@@ -446,6 +447,10 @@ static void start(struct node *n, struct member_request *q)
             return;
         if (q->what.op == MEMBER_MOVE_LEADER && q->what.id == core_leader(n->core)) {
             end(n, q, STATUS_OK); /* it leads already */
+            return;
+        }
+        if (members_is_older(n, core_leader(n->core))) {
+            end(n, q, STATUS_NOT_CAPABLE); /* it cannot be asked */
             return;
         }
         q->sequence = n->members.sequence++;

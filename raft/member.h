@@ -29,6 +29,7 @@ struct member_state {
     bool started;   /* it has published its name, so it has run */
     bool connected; /* this leader's own connection; true for itself */
     uint64_t match_index;
+    bool older; /* its program is of the first version, in which memberships did not change */
 };
 
 struct member_view {

@@ -29,6 +29,85 @@ const struct member_known *members_known(const struct node *n, uint64_t id)
     return NULL;
 }
 
+/* ---- what their programs are ---- */
+
+static struct member_heard *heard_slot(struct node *n, uint64_t id)
+{
+    struct member_heard *free_slot = NULL;
+
+    for (size_t i = 0; i < NODE_MAX_MEMBERS; i++) {
+        struct member_heard *h = &n->members.heard[i];
+
+        if (h->id == id)
+            return h;
+        if (free_slot == NULL && (h->id == 0 || !core_is_member(n->core, h->id)))
+            free_slot = h;
+    }
+    return free_slot;
+}
+
+void node_peer_runs(struct node *n, uint64_t peer, uint32_t version)
+{
+    struct member_heard *h = heard_slot(n, peer);
+
+    if (h == NULL)
+        return;
+    *h = (struct member_heard){peer, version};
+    n->upkeep.look_ms = 0;
+}
+
+void members_disconnected(struct node *n, uint64_t peer)
+{
+    for (size_t i = 0; i < NODE_MAX_MEMBERS; i++)
+        if (n->members.heard[i].id == peer)
+            n->members.heard[i] = (struct member_heard){0};
+}
+
+uint32_t node_peer_version(const struct node *n, uint64_t id)
+{
+    for (size_t i = 0; i < NODE_MAX_MEMBERS; i++)
+        if (n->members.heard[i].id == id)
+            return n->members.heard[i].version;
+    return 0;
+}
+
+bool members_version(const struct node *n, uint64_t id, uint32_t *ret_version)
+{
+    const struct member_known *k = members_known(n, id);
+
+    for (size_t i = 0; i < NODE_MAX_MEMBERS; i++)
+        if (n->members.heard[i].id == id) {
+            *ret_version = n->members.heard[i].version;
+            return true;
+        }
+    if (k != NULL)
+        *ret_version = k->version;
+    return k != NULL;
+}
+
+bool members_is_older(const struct node *n, uint64_t id)
+{
+    uint32_t version;
+
+    return !n->upkeep.version_settled && members_version(n, id, &version) && version < APPLY_VERSION;
+}
+
+bool members_any_older(const struct node *n)
+{
+    struct core_member members[NODE_MAX_MEMBERS];
+    size_t count;
+
+    if (n->upkeep.version_settled)
+        return false;
+    count = core_members(n->core, members, NODE_MAX_MEMBERS);
+    for (size_t i = 0; i < count && i < NODE_MAX_MEMBERS; i++)
+        if (members_is_older(n, members[i].id))
+            return true;
+    return false;
+}
+
+/* ---- what they published ---- */
+
 static char *join(const struct slice *items, size_t n)
 {
     struct bytes b;
@@ -46,7 +125,7 @@ static char *join(const struct slice *items, size_t n)
 
 static int learn(struct node *n, const struct member_info *m)
 {
-    struct member_known k = {.id = m->id, .instance = m->instance};
+    struct member_known k = {.id = m->id, .instance = m->instance, .version = m->version};
 
     if (n->members.n_known == NODE_MAX_MEMBERS)
         return 0; /* rows of no member: nobody asks for them */

@@ -162,6 +162,15 @@ static uint16_t promote(const struct member_view *v, const struct member_state *
     return STATUS_OK;
 }
 
+/* One of the first version that stays would not know what to do with another membership. */
+static bool older_stays(const struct member_view *v, const struct member_change *change)
+{
+    for (size_t i = 0; i < v->n; i++)
+        if (v->members[i].older && !(change->op == MEMBER_REMOVE && v->members[i].member.id == change->id))
+            return true;
+    return false;
+}
+
 uint16_t member_change_apply(const struct member_view *v, const struct member_change *change, char *urls, size_t urls_size,
                              struct core_member *ret_members, size_t *ret_n)
 {
@@ -172,12 +181,16 @@ uint16_t member_change_apply(const struct member_view *v, const struct member_ch
     *ret_n = v->n;
     if ((change->op == MEMBER_ADD || change->op == MEMBER_UPDATE) && !member_urls_canonical(change->peer_urls, urls, urls_size))
         return STATUS_BAD_MEMBER_URLS;
+    if (change->op == MEMBER_ADD && older_stays(v, change))
+        return STATUS_NOT_CAPABLE;
     if (change->op == MEMBER_ADD)
         return add(v, change, urls, ret_members, ret_n);
     if (change->op == MEMBER_MOVE_LEADER)
         return change->id == 0 || (m != NULL && m->member.voter) ? STATUS_OK : STATUS_BAD_TRANSFEREE;
     if (m == NULL)
         return STATUS_MEMBER_NOT_FOUND;
+    if (older_stays(v, change))
+        return STATUS_NOT_CAPABLE;
     switch (change->op) {
     case MEMBER_REMOVE:
         return remove_one(v, m, ret_members, ret_n);

@@ -64,8 +64,16 @@ bool node_is_leader(const struct node *n)
     return core_role(n->core) == CORE_LEADER;
 }
 
+/* Members of the first version end the connection at a type that they do not know. */
+static bool is_newer_type(uint8_t type)
+{
+    return type == PEER_SNAPSHOT_OFFER || type == PEER_SNAPSHOT_REPLY || type > PEER_COMMIT;
+}
+
 void node_send(struct node *n, uint64_t to, uint8_t type, const struct bytes *payload)
 {
+    if (is_newer_type(type) && members_is_older(n, to))
+        return;
     if (bytes_status(payload) == 0) /* out of memory loses a message, as the network may */
         n->network.send(n->network.ctx, to, type, bytes_slice(payload));
 }
@@ -434,6 +442,7 @@ void node_peer_disconnected(struct node *n, uint64_t peer)
     for (size_t i = 0; i < n->n_connected; i++)
         if (n->connected[i] == peer)
             n->connected[i--] = n->connected[--n->n_connected];
+    members_disconnected(n, peer);
     if (!n->started || n->failed || peer != core_leader(n->core) || core_role(n->core) != CORE_FOLLOWER)
         return;
     node_leader_goes(n);
@@ -487,7 +496,10 @@ void node_status(const struct node *n, struct node_status *ret_status)
         s.members[i].member.voter = members[i].voter;
         s.members[i].connected = members[i].id == n->config.id || node_is_connected(n, members[i].id);
         s.members[i].match_index = core_match_index(n->core, members[i].id);
+        if (members_version(n, members[i].id, &s.members[i].version) && s.members[i].version < FIRST_VERSION)
+            s.members[i].version = FIRST_VERSION; /* which did not say so */
     }
+    s.cluster_version = n->upkeep.cluster_version != 0 ? n->upkeep.cluster_version : FIRST_VERSION;
     s.log_first_index = log_first_index(n->log);
     checkpoints_status(n, &s.checkpoint);
     s.readers_pinning = n->readers.pinned;

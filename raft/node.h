@@ -97,6 +97,8 @@ bool node_lookup(struct node *n, const char *peer_urls, uint64_t *ret_id, bool *
 void node_peer_refused(struct node *n, uint64_t peer, enum node_admission why, const char *text);
 /* What network.fetch() has come to. */
 void node_fetched(struct node *n, int error);
+/* What the program of a member can apply that is about to be connected, as it says itself; 0: it does not say. */
+void node_peer_runs(struct node *n, uint64_t peer, uint32_t version);
 void node_peer_connected(struct node *n, uint64_t peer);
 /* The connection to peer broke. A leader's death is noticed here before its silence is. */
 void node_peer_disconnected(struct node *n, uint64_t peer);
@@ -195,7 +197,9 @@ struct node_status {
         struct node_member member;
         bool connected;        /* this node's own connection */
         uint64_t match_index;  /* as the leader knows it; 0 elsewhere */
+        uint32_t version;      /* what its program can apply, as APPLY_VERSION; 0: not known */
     } members[NODE_MAX_MEMBERS];
+    uint32_t cluster_version; /* what all can apply, as APPLY_VERSION */
     uint64_t proposals_waiting, barriers_waiting;
     uint64_t log_first_index;
     struct node_checkpoint_status {

@@ -249,8 +249,9 @@ static int on_receive(void *ctx, uint64_t from, uint8_t type, struct slice paylo
     return rc;
 }
 
-static void on_connected(void *ctx, uint64_t peer)
+static void on_connected(void *ctx, uint64_t peer, uint32_t program)
 {
+    node_peer_runs(((struct program *)ctx)->node, peer, program);
     node_peer_connected(((struct program *)ctx)->node, peer);
 }
 
@@ -506,6 +507,7 @@ static int open_transport(struct program *p)
         .cluster_id = p->identity.cluster_id,
         .id = p->identity.member_id,
         .instance = p->identity.instance,
+        .program = APPLY_VERSION,
         .listen = p->config->listen_peer.urls,
         .n_listen = p->config->listen_peer.count,
         .urls = p->config->advertise_peer.text,

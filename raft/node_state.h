@@ -157,10 +157,19 @@ struct leases {
 };
 
 /* What a member published of itself. */
+#define FIRST_VERSION (0u << 16 | 1u) /* of clusters: its commands every member knows */
+
 struct member_known {
     uint64_t id;
     char *name, *client_urls; /* comma-separated */
     uint64_t instance;        /* of its data directory; 0: not known */
+    uint32_t version;         /* of its program, as it published it; 0: it did not say */
+};
+
+/* What a member's program is, by the connection to it: it may have been replaced since it published. */
+struct member_heard {
+    uint64_t id; /* 0: a free place */
+    uint32_t version;
 };
 
 /* The newest change that a peer asked this leader for. */
@@ -177,6 +186,7 @@ struct members {
     struct remote_change remote[NODE_MAX_MEMBERS];
     struct member_known known[NODE_MAX_MEMBERS];
     size_t n_known;
+    struct member_heard heard[NODE_MAX_MEMBERS];
     uint64_t applied[NODE_MAX_MEMBERS]; /* the membership as of applied_index */
     char *applied_urls[NODE_MAX_MEMBERS];
     size_t n_applied;
@@ -290,7 +300,7 @@ struct node {
         struct compactor compactor;
         uint64_t look_ms, quota_term;
         bool version_settled; /* the cluster's is this program's */
-        bool older_member;    /* one has published a version below it, or none: what it does not know is not proposed */
+        uint32_t cluster_version; /* as of the last look */
     } upkeep;
     struct {
         struct list members, maintain; /* ended; told at the next turn */
@@ -455,6 +465,15 @@ int snapshots_receive_reply(struct node *n, uint64_t from, struct slice payload)
 int members_load(struct node *n); /* from the store: at first, and whenever an entry changed it */
 void members_forget(struct node *n);
 const struct member_known *members_known(const struct node *n, uint64_t id);
+void members_disconnected(struct node *n, uint64_t peer);
+/* What that peer knows, so that it can be sent what is newer than the first version: by the connection to it. 0: nothing
+ * newer, or there is none. */
+uint32_t node_peer_version(const struct node *n, uint64_t id);
+/* What that member's program can apply, by the connection or by what it published. False: neither is there. */
+bool members_version(const struct node *n, uint64_t id, uint32_t *ret_version);
+/* It runs a program that does not know what is newer than the first version. */
+bool members_is_older(const struct node *n, uint64_t id);
+bool members_any_older(const struct node *n);
 int members_is_removed(struct node *n, uint64_t id, bool *ret_removed);
 
 /* read.c */

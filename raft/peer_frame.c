@@ -106,6 +106,7 @@ void peer_hello_reply_encode(const struct peer_hello_reply *m, struct bytes *out
     bytes_u64(out, m->cluster_id);
     bytes_u64(out, m->member_id);
     bytes_u32_slice(out, m->text);
+    bytes_u32(out, m->program);
 }
 
 int peer_hello_reply_decode(struct slice in, struct peer_hello_reply *ret_m)
@@ -120,6 +121,7 @@ int peer_hello_reply_decode(struct slice in, struct peer_hello_reply *ret_m)
     m.cluster_id = reader_u64(&r);
     m.member_id = reader_u64(&r);
     m.text = reader_u32_slice(&r);
+    m.program = reader_left(&r) != 0 ? reader_u32(&r) : 0; /* the first programs did not send it */
     rc = finish(&r, found.data);
     if (rc == 0)
         *ret_m = m;

@@ -59,6 +59,7 @@ struct peer_hello_reply {
     uint32_t code;    /* enum peer_hello_code; others are refusals too */
     uint64_t cluster_id, member_id;
     struct slice text; /* of a refusal */
+    uint32_t program;  /* what it can apply, as APPLY_VERSION; 0: it does not say, so it is one of the first */
 };
 
 /* Appends a frame. */

@@ -21,7 +21,6 @@
 
 #define NEVER UINT64_MAX
 #define WINDOW_BITS 64
-#define FIRST_VERSION (0u << 16 | 1u) /* of clusters: its commands every member knows */
 
 /* ---- the table by request ---- */
 
@@ -198,7 +197,7 @@ static uint16_t check(struct node *n, struct node_proposal *p)
         bool changed = cmd.kind == COMMAND_LEASE_GRANT && complete_grant(n, &cmd);
 
         status = command_check(&cmd);
-        if (status == STATUS_OK && cmd.min_version > FIRST_VERSION && n->upkeep.older_member)
+        if (status == STATUS_OK && cmd.min_version > FIRST_VERSION && members_any_older(n))
             status = STATUS_NOT_CAPABLE;
         if (status == STATUS_OK && cmd.kind != COMMAND_LEASE_REVOKE && is_behind(n))
             status = STATUS_TOO_MANY_REQUESTS;

@@ -44,6 +44,16 @@ static void add_number(struct bytes *out, const char *name, uint64_t v)
     add(out, "\"%s\":%" PRIu64 ",", name, v);
 }
 
+/* As APPLY_VERSION; "" when it is not known. */
+static void add_version(struct bytes *out, const char *name, uint32_t version)
+{
+    char text[24] = "";
+
+    if (version != 0)
+        snprintf(text, sizeof(text), "%u.%u", version >> 16, version & 0xffff);
+    add(out, "\"%s\":\"%s\",", name, text);
+}
+
 static void add_member(struct bytes *out, const struct node_member_status *m, const struct node_status *st)
 {
     bytes_u8(out, '{');
@@ -55,6 +65,7 @@ static void add_member(struct bytes *out, const struct node_member_status *m, co
     add(out, ",\"voter\":%s,\"leader\":%s,\"connected\":%s,", m->member.voter ? "true" : "false",
         m->member.id == st->leader ? "true" : "false",
         m->connected || m->member.id == st->id ? "true" : "false");
+    add_version(out, "version", m->version);
     add(out, "\"match_index\":%" PRIu64, m->match_index);
     if (st->is_leader)
         add(out, ",\"lag\":%" PRIu64, st->last_index > m->match_index ? st->last_index - m->match_index : 0);
@@ -72,6 +83,7 @@ void socket_status_json(const struct socket_server *s, struct bytes *out)
     add(out, "\"name\":");
     add_text(out, s->name);
     add(out, ",\"version\":\"%s\",", QUORUMFS_VERSION);
+    add_version(out, "cluster_version", st.cluster_version);
     add_id(out, "leader", st.leader);
     add(out, "\"is_leader\":%s,\"has_quorum\":%s,", st.is_leader ? "true" : "false", st.has_quorum ? "true" : "false");
     add_number(out, "term", st.term);

@@ -38,6 +38,7 @@ struct tls_context;
 struct transport_options {
     uint64_t cluster_id, id;
     uint64_t instance; /* of this member's data directory */
+    uint32_t program;  /* what this program can apply; the others are told */
     const struct url *listen;
     size_t n_listen;
     const char *urls; /* what the others are told in the hello: where this member listens */
@@ -59,7 +60,7 @@ struct transport_options {
     uint64_t bulk_bytes_per_s;             /* of each file that is sent; 0: no limit */
     void (*answered)(void *ctx, const struct peer_answer *answer); /* to transport_ask(), as often as somebody answers */
     void (*refused)(void *ctx, uint64_t peer, uint32_t code, const char *text); /* by that peer; may be NULL */
-    void (*connected)(void *ctx, uint64_t peer);
+    void (*connected)(void *ctx, uint64_t peer, uint32_t program); /* program: as it says; 0: it does not */
     void (*disconnected)(void *ctx, uint64_t peer);
 };
 

@@ -166,7 +166,7 @@ static int take_hello(struct peer_conn *c, struct slice payload)
 {
     struct transport *t = c->t;
     struct peer_hello hello;
-    struct peer_hello_reply reply = {.cluster_id = t->o.cluster_id, .member_id = t->o.id};
+    struct peer_hello_reply reply = {.cluster_id = t->o.cluster_id, .member_id = t->o.id, .program = t->o.program};
     char text[256] = "";
     int rc;
 

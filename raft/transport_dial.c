@@ -257,7 +257,7 @@ static int take_reply(struct dial *d, struct slice payload)
         log_info(t->o.logger, "connected to peer %016llx at %s", (unsigned long long)d->id, d->text);
     d->complained = d->refused = d->tls_failed = false;
     dial_set_state(d, DIAL_UP, transport_now_ms(t) + transport_ping_ms(t));
-    t->o.connected(t->o.ctx, d->id); /* last: it may take d away */
+    t->o.connected(t->o.ctx, d->id, m.program); /* last: it may take d away */
     return 0;
 }
 

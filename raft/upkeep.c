@@ -1,11 +1,13 @@
 /* upkeep.c - what the leader proposes without being asked: compactions, the quota that its flag names, and the cluster's
- * version, when every member has published that it knows it. Until then no member proposes what an older one would stop at.
+ * version, when every member's program knows it. Until then no member proposes what an older one would stop at.
  *
  * These are the leader's own commands, in its term or not at all (proposals_submit_own()): one that is lost with
  * leadership is the next leader's business. */
 #include "raft/node_state.h"
 
 #include <errno.h>
+
+#include "base/url.h"
 
 #define LOOK_MS 1000
 #define QUOTA_DEFAULT_BYTES ((uint64_t)2 * 1024 * 1024 * 1024) /* etcd's */
@@ -69,53 +71,55 @@ static void settle_quota(struct node *n, const struct store_meta *meta)
     n->upkeep.quota_term = core_term(n->core);
 }
 
-/* What the members have published: the oldest version of those who did, and whether all did. */
-static int read_versions(struct node *n, uint32_t *ret_oldest, bool *ret_all)
+/* A member that is back to an older program says so when it is connected; what it published is told again without its
+ * version, so that whoever leads next knows it too, connected or not. */
+static void publish_older(struct node *n, uint64_t id)
 {
-    struct core_member members[NODE_MAX_MEMBERS];
-    size_t count = core_members(n->core, members, NODE_MAX_MEMBERS), n_known = 0;
-    struct member_info *known = NULL;
-    struct store_read *read = NULL;
-    struct arena arena;
-    int rc;
+    const struct member_known *k = members_known(n, id);
+    struct slice urls[URL_LIST_MAX];
+    struct command cmd = {.kind = COMMAND_MEMBER_PUBLISH};
+    const char *at;
+    uint64_t index;
 
-    arena_init(&arena);
-    rc = store_read_begin(n->store, &read);
-    if (rc == 0)
-        rc = store_members(read, &arena, &known, &n_known);
-    *ret_oldest = UINT32_MAX;
-    *ret_all = rc == 0;
-    for (size_t i = 0; rc == 0 && i < count && i < NODE_MAX_MEMBERS; i++) {
-        bool found = false;
+    if (k == NULL || k->version < APPLY_VERSION || !leads(n))
+        return;
+    cmd.member = (struct member_info){.id = id, .name = slice_from_str(k->name), .client_urls = urls, .instance = k->instance};
+    at = k->client_urls;
+    while (*at != '\0' && cmd.member.n_client_urls < URL_LIST_MAX) {
+        size_t len = strcspn(at, ",");
 
-        for (size_t k = 0; k < n_known; k++) {
-            if (known[k].id != members[i].id)
-                continue;
-            found = true;
-            if (known[k].version < *ret_oldest)
-                *ret_oldest = known[k].version;
-        }
-        *ret_all &= found;
+        urls[cmd.member.n_client_urls++] = slice_make(at, len);
+        at += len + (at[len] == ',');
     }
-    store_read_end(read);
-    arena_fini(&arena);
-    return rc;
+    proposals_submit_own(n, &cmd, 1, &index);
 }
 
+/* The version rises when every member can apply it. One that has neither published nor been connected has not run yet. */
 static void settle_version(struct node *n, const struct store_meta *meta)
 {
+    struct core_member members[NODE_MAX_MEMBERS];
+    size_t count = core_members(n->core, members, NODE_MAX_MEMBERS);
     struct command cmd = {.kind = COMMAND_CLUSTER_VERSION};
+    uint32_t oldest = APPLY_VERSION, version;
     uint64_t index;
-    uint32_t oldest;
-    bool all;
+    bool all = true;
 
+    n->upkeep.cluster_version = meta->cluster_version;
     n->upkeep.version_settled = meta->cluster_version >= APPLY_VERSION;
-    n->upkeep.older_member = false;
-    if (n->upkeep.version_settled || read_versions(n, &oldest, &all) < 0)
+    if (n->upkeep.version_settled)
         return;
-    n->upkeep.older_member = oldest < APPLY_VERSION;
-    cmd.cluster_version.version = oldest < APPLY_VERSION ? oldest : APPLY_VERSION;
-    if (all && cmd.cluster_version.version >= QUOTA_VERSION && cmd.cluster_version.version > meta->cluster_version && leads(n))
+    for (size_t i = 0; i < count && i < NODE_MAX_MEMBERS; i++) {
+        if (!members_version(n, members[i].id, &version)) {
+            all = false;
+            continue;
+        }
+        all &= members_known(n, members[i].id) != NULL;
+        oldest = version < oldest ? version : oldest;
+        if (version < APPLY_VERSION)
+            publish_older(n, members[i].id);
+    }
+    cmd.cluster_version.version = oldest;
+    if (all && oldest >= QUOTA_VERSION && oldest > meta->cluster_version && leads(n))
         proposals_submit_own(n, &cmd, 1, &index);
 }
 

@@ -130,8 +130,9 @@ static int on_receive(void *ctx, uint64_t from, uint8_t type, struct slice paylo
     return node_receive(((struct bench *)ctx)->node, from, type, payload);
 }
 
-static void on_connected(void *ctx, uint64_t peer)
+static void on_connected(void *ctx, uint64_t peer, uint32_t program)
 {
+    node_peer_runs(((struct bench *)ctx)->node, peer, program);
     node_peer_connected(((struct bench *)ctx)->node, peer);
 }
 
@@ -241,7 +242,7 @@ static int open_bench(struct bench *b, char *text, size_t text_size)
     struct node_member members[MAX_NODES];
     char path[512], store_dir[600];
     struct transport_options options = {.cluster_id = 7, .id = id_of(b->index), .election_ms = ELECTION_MS, .ctx = b,
-                                        .n_listen = 1, .receive = on_receive, .connected = on_connected,
+                                        .n_listen = 1, .program = APPLY_VERSION, .receive = on_receive, .connected = on_connected,
                                         .disconnected = on_disconnected};
     struct node_config config = {.id = id_of(b->index), .cluster_id = 7, .name = "bench", .members = members,
                                  .n_members = n_nodes, .heartbeat_ms = HEARTBEAT_MS, .election_ms = ELECTION_MS,

@@ -27,6 +27,10 @@ static void no_peer(void *ctx, uint64_t peer)
 {
 }
 
+static void no_program(void *ctx, uint64_t peer, uint32_t program)
+{
+}
+
 static int open_checkpoint(void *ctx, uint64_t index, uint32_t crc)
 {
     return index == CHECKPOINT ? open("/proc/self/exe", O_RDONLY | O_CLOEXEC) : -ENOENT;
@@ -61,7 +65,7 @@ static void start(struct world *w)
 {
     struct url urls[2] = {{.scheme = URL_HTTP, .host = "127.0.0.1"}, {.scheme = URL_HTTPS, .host = "127.0.0.1"}};
     struct transport_options options = {.cluster_id = 7, .id = 1, .listen = urls, .n_listen = 2, .urls = "http://127.0.0.1:1",
-                                        .election_ms = 1000, .receive = receive, .connected = no_peer,
+                                        .election_ms = 1000, .receive = receive, .connected = no_program,
                                         .disconnected = no_peer, .open_checkpoint = open_checkpoint, .lookup = lookup,
                                         .logger = &w->log};
     char text[256];

@@ -460,6 +460,8 @@ void world_start_node(struct world *w, int i)
     for (int m = 0; m < w->n_nodes; m++) {
         if (m == i || w->nodes[m].node == NULL)
             continue;
+        node_peer_runs(s->node, w->nodes[m].id, APPLY_VERSION);
+        node_peer_runs(w->nodes[m].node, s->id, APPLY_VERSION);
         node_peer_connected(s->node, w->nodes[m].id);
         node_peer_connected(w->nodes[m].node, s->id);
     }

@@ -12,7 +12,7 @@ static struct member_view view_of(size_t voters, size_t learners)
     struct member_view v = {.self = 1, .last_index = 1000, .members = states, .max_learners = 1, .strict = true};
 
     for (size_t i = 0; i < voters + learners; i++)
-        states[i] = (struct member_state){{i + 1, urls[i], i < voters, false}, true, true, 1000};
+        states[i] = (struct member_state){{i + 1, urls[i], i < voters, false}, true, true, 1000, false};
     v.n = voters + learners;
     return v;
 }

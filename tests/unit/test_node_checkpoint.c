@@ -387,6 +387,40 @@ static void the_log_is_trimmed_behind_a_checkpoint_alone(void **state)
     bench_free(b);
 }
 
+static void publish(struct bench *b, uint32_t version)
+{
+    struct command cmd = {.kind = COMMAND_MEMBER_PUBLISH,
+                          .member = {.id = b->node->config.id, .name = slice_from_str("m"), .version = version}};
+    struct bytes out = {0};
+    struct put put = {.p.done = put_done};
+
+    command_encode(&cmd, &out);
+    put.p.take_command = bytes_take(&out, &put.p.command_len);
+    node_propose(b->node, &put.p);
+    settle(b);
+    assert_int_equal(1, put.ended);
+}
+
+/* It could not be given a file instead. */
+static void the_log_stays_whole_for_a_member_of_the_first_version(void **state)
+{
+    struct bench *b = bench_new();
+    struct node_status s;
+
+    b->catchup = 50;
+    start(b);
+    publish(b, 0);
+    put_many(b, 0, 1500);
+    s = status_of(b);
+    assert_true(s.checkpoint.made >= 1);
+    assert_int_equal(1, s.log_first_index);
+    publish(b, APPLY_VERSION);
+    put_many(b, 1500, 3000);
+    s = status_of(b);
+    assert_true(s.log_first_index > 700);
+    bench_free(b);
+}
+
 static void without_room_the_log_grows(void **state)
 {
     struct bench *b = bench_new();
@@ -754,6 +788,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_reader_that_does_not_let_go_is_told_of),
         cmocka_unit_test(the_log_is_trimmed_behind_a_checkpoint_alone),
+        cmocka_unit_test(the_log_stays_whole_for_a_member_of_the_first_version),
         cmocka_unit_test(without_room_the_log_grows),
         cmocka_unit_test(a_failed_sync_of_a_checkpoint_stops_the_node_and_trims_nothing),
         cmocka_unit_test(one_is_written_on_demand),

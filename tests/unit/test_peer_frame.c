@@ -12,7 +12,8 @@
 static const struct peer_hello hello = {.version = 1, .min_version = 1, .cluster_id = 0x1112131415161718,
                                         .from = 0x2122232425262728, .to = 0x3132333435363738, .instance = 0x0A0B0C0D};
 static const struct peer_hello_reply reply = {.version = 1, .code = PEER_HELLO_WRONG_CLUSTER,
-                                              .cluster_id = 0x4142434445464748, .member_id = 0x3132333435363738};
+                                              .cluster_id = 0x4142434445464748, .member_id = 0x3132333435363738,
+                                              .program = 0 << 16 | 2};
 
 /* The hexadecimal bytes of the line "Example: `...`" below a heading of the page. */
 static size_t example_of(const char *heading, uint8_t *out, size_t size)
@@ -110,6 +111,9 @@ static void what_was_written_is_read(void **state)
     assert_int_equal(peer_hello_reply_decode(bytes_slice(&payload), &got_reply), 0);
     assert_true(got_reply.code == r.code && got_reply.cluster_id == r.cluster_id && got_reply.member_id == r.member_id);
     assert_true(slice_equal(got_reply.text, r.text));
+    assert_int_equal(got_reply.program, 2);
+    assert_int_equal(peer_hello_reply_decode(slice_make(payload.data, payload.len - 4), &got_reply), 0);
+    assert_int_equal(got_reply.program, 0); /* of the first version, which did not say */
     bytes_fini(&payload);
     bytes_fini(&frame);
 }

@@ -64,7 +64,7 @@ static int on_receive(void *ctx, uint64_t from, uint8_t type, struct slice paylo
     return e->answer;
 }
 
-static void on_connected(void *ctx, uint64_t peer)
+static void on_connected(void *ctx, uint64_t peer, uint32_t program)
 {
     ((struct end *)ctx)->connected++;
 }

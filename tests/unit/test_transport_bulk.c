@@ -67,7 +67,11 @@ static int on_receive(void *ctx, uint64_t from, uint8_t type, struct slice paylo
     return 0;
 }
 
-static void on_peer(void *ctx, uint64_t peer)
+static void on_connected(void *ctx, uint64_t peer, uint32_t program)
+{
+}
+
+static void on_disconnected(void *ctx, uint64_t peer)
 {
 }
 
@@ -105,8 +109,8 @@ static int free_port(void)
 static void open_end(struct world *w, struct end *e)
 {
     struct transport_options o = {.cluster_id = CLUSTER, .id = e->id, .listen = &e->listen, .n_listen = 1, .urls = e->url,
-                                  .election_ms = 200, .ctx = e, .receive = on_receive, .connected = on_peer,
-                                  .disconnected = on_peer, .open_checkpoint = open_checkpoint,
+                                  .election_ms = 200, .ctx = e, .receive = on_receive, .connected = on_connected,
+                                  .disconnected = on_disconnected, .open_checkpoint = open_checkpoint,
                                   .fetched = on_fetched, .bulk_bytes_per_s = e->rate};
     char text[256] = "";
 

@@ -45,7 +45,7 @@ func (n *Node) Ctl(args ...string) (string, error) {
 func (n *Node) CtlWithin(bound time.Duration, args ...string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), bound)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, Program("quorumctl"), append([]string{"--socket", n.Socket()}, args...)...)
+	cmd := exec.CommandContext(ctx, n.Program("quorumctl"), append([]string{"--socket", n.Socket()}, args...)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout = &out
 	cmd.Stderr = &errs
@@ -209,7 +209,7 @@ func (n *Node) Watch(prefix string, from int64) *Watch {
 	t := n.Cluster.T
 	t.Helper()
 	w := &Watch{t: t, name: "watch at " + n.Name, errs: &lineBuffer{}, done: make(chan struct{})}
-	w.cmd = exec.Command(Program("quorumctl"), "--socket", n.Socket(), "-o", "json", "watch", "--prefix", prefix,
+	w.cmd = exec.Command(n.Program("quorumctl"), "--socket", n.Socket(), "-o", "json", "watch", "--prefix", prefix,
 		"--rev", strconv.FormatInt(from, 10))
 	w.cmd.Stderr = w.errs
 	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -30,6 +30,9 @@ type Node struct {
 	// Joins: it was added to a running cluster; the value of --initial-cluster then.
 	Joins string
 
+	// Programs is the directory of another build that this node and its quorumctl are of; empty: the one that is tested.
+	Programs string
+
 	// ListenPeerURL is where the node listens if that is not what its peers know.
 	ListenPeerURL string
 
@@ -50,6 +53,14 @@ func (n *Node) Socket() string { return filepath.Join(n.DataDir, SocketName) }
 
 // Endpoint is host:port of the client URL.
 func (n *Node) Endpoint() string { return n.ClientURL[strings.Index(n.ClientURL, "://")+3:] }
+
+// Program is the path of a program of the node's build.
+func (n *Node) Program(name string) string {
+	if n.Programs != "" {
+		return filepath.Join(n.Programs, name)
+	}
+	return Program(name)
+}
 
 // Args is the node's command line without the program.
 func (n *Node) Args() []string {
@@ -100,7 +111,7 @@ func (n *Node) Spawn() {
 	if n.proc != nil && n.proc.alive() {
 		n.Cluster.T.Fatalf("%s runs already", n.Name)
 	}
-	words := append([]string{Program("quorumfsd")}, n.Args()...)
+	words := append([]string{n.Program("quorumfsd")}, n.Args()...)
 	if n.Cluster.opts.Command != nil {
 		words = n.Cluster.opts.Command(n, words)
 	}

@@ -237,7 +237,7 @@ func TestTheSenderDiesInTheMiddle(t *testing.T) {
 	if third == sender {
 		third = c.Others(behind)[1]
 	}
-	w := startWriter(t, third, "w", 4, 5)
+	w := cluster.StartWriter(t, third, "w", 4, 5)
 	behind.Spawn()
 	cluster.Until(t, "some of the file is there", func() (bool, string) {
 		st, err := os.Stat(filepath.Join(behind.DataDir, "store", "incoming"))
@@ -258,11 +258,11 @@ func TestTheSenderDiesInTheMiddle(t *testing.T) {
 		now := sender.NodePID()
 		return now != 0 && now != pid, sender.LastLog()
 	})
-	before := w.acknowledged()
-	cluster.Until(t, "the client goes on", func() (bool, string) { return w.acknowledged() > before, "" })
-	w.stop(t)
-	if len(w.other) > 0 {
-		t.Errorf("%d writes were not acknowledged in spite of retries: %v", len(w.other), w.other[0])
+	before := w.Acknowledged()
+	cluster.Until(t, "the client goes on", func() (bool, string) { return w.Acknowledged() > before, "" })
+	w.Stop(t)
+	if len(w.Other) > 0 {
+		t.Errorf("%d writes were not acknowledged in spite of retries: %v", len(w.Other), w.Other[0])
 	}
 	keys, rows := "", ""
 	for _, n := range c.Nodes {
@@ -274,7 +274,7 @@ func TestTheSenderDiesInTheMiddle(t *testing.T) {
 			for _, r := range dump {
 				values[r.Value] = r.Revision
 			}
-			for number, revision := range w.ok {
+			for number, revision := range w.OK {
 				if at := values[fmt.Sprintf("w:%d", number)]; at != revision {
 					t.Errorf("write %d, acknowledged at revision %d, stands at %d", number, revision, at)
 				}

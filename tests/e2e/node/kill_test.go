@@ -1,92 +1,15 @@
 package node
 
 import (
-	"bufio"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"strconv"
-	"strings"
-	"sync"
-	"syscall"
 	"testing"
 	"time"
 
 	"quorumfs.test/e2e/cluster"
 )
-
-// writer is a running e2e/writer and what it has printed so far.
-type writer struct {
-	prefix string
-	cmd    *exec.Cmd
-	stdin  io.Closer
-	mu     sync.Mutex
-	ok     map[int64]int64 // number to revision
-	other  []string
-	ended  bool
-	errs   strings.Builder
-	done   chan struct{}
-}
-
-func startWriter(t *testing.T, n *cluster.Node, prefix string, window, intervalMS int) *writer {
-	t.Helper()
-	w := &writer{prefix: prefix, ok: map[int64]int64{}, done: make(chan struct{})}
-	w.cmd = exec.Command(cluster.Program("e2e/writer"), n.Socket(), prefix, strconv.Itoa(window),
-		strconv.Itoa(intervalMS))
-	w.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	w.cmd.Stderr = &w.errs
-	stdin, err := w.cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.stdin = stdin
-	stdout, err := w.cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := w.cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { w.cmd.Process.Kill() })
-	go func() {
-		defer close(w.done)
-		for s := bufio.NewScanner(stdout); s.Scan(); {
-			var number, revision int64
-			w.mu.Lock()
-			if _, err := fmt.Sscanf(s.Text(), "ok %d %d", &number, &revision); err == nil {
-				w.ok[number] = revision
-			} else if strings.HasPrefix(s.Text(), "end ") {
-				w.ended = true
-			} else {
-				w.other = append(w.other, s.Text())
-			}
-			w.mu.Unlock()
-		}
-	}()
-	return w
-}
-
-func (w *writer) acknowledged() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.ok)
-}
-
-// stop waits for everything under way.
-func (w *writer) stop(t *testing.T) {
-	t.Helper()
-	w.stdin.Close()
-	select {
-	case <-w.done:
-	case <-time.After(2 * cluster.Bound):
-		t.Fatalf("the writer %s does not end", w.prefix)
-	}
-	if err := w.cmd.Wait(); err != nil || !w.ended {
-		t.Fatalf("the writer %s ended with %v: %s", w.prefix, err, w.errs.String())
-	}
-}
 
 func seed(t *testing.T) *rand.Rand {
 	s := uint64(time.Now().UnixNano())
@@ -114,10 +37,10 @@ func TestKillNineUnderLoad(t *testing.T) {
 	c := cluster.Start(t, cluster.Options{Nodes: 3, HeartbeatMS: 50, ElectionMS: 500})
 	cluster.Need(t, "e2e/writer", "e2e/dump")
 	var watches []*cluster.Watch
-	var writers []*writer
+	var writers []*cluster.Writer
 	for i, n := range c.Nodes {
 		watches = append(watches, n.Watch("w", 1))
-		writers = append(writers, startWriter(t, n, fmt.Sprintf("w%d", i), 4, 5))
+		writers = append(writers, cluster.StartWriter(t, n, fmt.Sprintf("w%d", i), 4, 5))
 	}
 	n := rounds(100)
 	for round := 0; round < n; round++ {
@@ -130,36 +53,36 @@ func TestKillNineUnderLoad(t *testing.T) {
 		before := make([]int, 3)
 		victim.Kill()
 		for i, w := range writers {
-			before[i] = w.acknowledged()
+			before[i] = w.Acknowledged()
 		}
 		cluster.Until(t, fmt.Sprintf("round %d: the others write while %s is away", round, victim.Name),
 			func() (bool, string) {
 				for i, w := range writers {
-					if i != victim.Index && w.acknowledged() <= before[i] {
-						return false, w.prefix + " has no new acknowledgement"
+					if i != victim.Index && w.Acknowledged() <= before[i] {
+						return false, w.Prefix + " has no new acknowledgement"
 					}
 				}
 				return true, ""
 			})
-		before[victim.Index] = writers[victim.Index].acknowledged()
+		before[victim.Index] = writers[victim.Index].Acknowledged()
 		victim.Start()
 		cluster.Until(t, fmt.Sprintf("round %d: %s serves its writer again", round, victim.Name),
 			func() (bool, string) {
-				return writers[victim.Index].acknowledged() > before[victim.Index], "no new acknowledgement"
+				return writers[victim.Index].Acknowledged() > before[victim.Index], "no new acknowledgement"
 			})
 	}
 	for _, w := range writers {
-		w.stop(t)
-		if len(w.other) > 0 {
-			t.Errorf("%s: %d writes were not acknowledged in spite of retries: %v", w.prefix, len(w.other), w.other[0])
+		w.Stop(t)
+		if len(w.Other) > 0 {
+			t.Errorf("%s: %d writes were not acknowledged in spite of retries: %v", w.Prefix, len(w.Other), w.Other[0])
 		}
-		t.Logf("%s: %d writes acknowledged", w.prefix, len(w.ok))
+		t.Logf("%s: %d writes acknowledged", w.Prefix, len(w.OK))
 	}
 
 	// All catch up, and all logs are one.
 	newest := int64(0)
 	for _, w := range writers {
-		for _, r := range w.ok {
+		for _, r := range w.OK {
 			newest = max(newest, r)
 		}
 	}
@@ -191,8 +114,8 @@ func TestKillNineUnderLoad(t *testing.T) {
 		}
 	}
 	for _, w := range writers {
-		for number, revision := range w.ok {
-			value := fmt.Sprintf("%s:%d", w.prefix, number)
+		for number, revision := range w.OK {
+			value := fmt.Sprintf("%s:%d", w.Prefix, number)
 			if r, there := byValue[value]; !there {
 				t.Errorf("%s, acknowledged at revision %d, is missing", value, revision)
 			} else if r.Revision != revision {
