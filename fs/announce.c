@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "fs/steps.h"
+
 #define TABLE_SIZE 65536
 #define OLDEST_LOOKS 1000 /* records are nearly in the order in which they came */
 
@@ -31,6 +33,7 @@ int announce_init(struct announce *a)
     *a = (struct announce){.size = TABLE_SIZE};
     list_init(&a->queue);
     list_init(&a->delayed);
+    list_init(&a->steps);
     a->table = calloc(TABLE_SIZE, sizeof(struct dirty *));
     return a->table != NULL ? 0 : -ENOMEM;
 }
@@ -39,6 +42,9 @@ void announce_fini(struct announce *a, struct inode_table *t)
 {
     if (a->table == NULL)
         return;
+    steps_give_up_all(a, t);
+    if (!list_empty(&a->steps)) /* the one that was under way */
+        steps_give_up(a, t, steps_first(a));
     while (!list_empty(&a->queue))
         announce_drop(a, t, LIST_ITEM(a->queue.next, struct dirty, queue));
     while (!list_empty(&a->delayed))
@@ -118,30 +124,11 @@ void announce_tell(struct announce *a, struct inode_table *t, struct dirty *d, c
         inode_release(t, keep);
 }
 
-void announce_pass(struct dirty *d, struct inode *node)
-{
-    if (d->told.type != 0 || d->passing != NULL || node->passing != NULL || node->shown != NULL)
-        return;
-    inode_hold(node);
-    d->passing = node;
-    node->passing = d;
-}
-
-void announce_passed(struct inode_table *t, struct dirty *d)
-{
-    struct inode *node = d->passing;
-
-    if (node == NULL)
-        return;
-    d->passing = NULL;
-    node->passing = NULL;
-    inode_release(t, node);
-}
-
 void announce_drop(struct announce *a, struct inode_table *t, struct dirty *d)
 {
     struct dirty **at = slot_of(a, d->dir, d->name);
 
+    assert(d->steps == 0);
     while (*at != d)
         at = &(*at)->next;
     *at = d->next;
@@ -149,7 +136,6 @@ void announce_drop(struct announce *a, struct inode_table *t, struct dirty *d)
     a->count--;
     d->dir->n_dirty--;
     leave_node(t, d);
-    announce_passed(t, d);
     inode_release(t, d->dir);
     free((void *)d->name.data);
     free(d);
@@ -199,6 +185,12 @@ uint64_t announce_oldest(const struct announce *a)
 
     find_oldest(&a->queue, &oldest_ms);
     find_oldest(&a->delayed, &oldest_ms);
+    if (!list_empty(&a->steps)) {
+        const struct dirty *d = steps_first(a)->to;
+
+        if (oldest_ms == 0 || d->since_ms < oldest_ms)
+            oldest_ms = d->since_ms;
+    }
     return oldest_ms;
 }
 

@@ -8,8 +8,8 @@
  *
  * Two namespaces: *committed*, what users see, and *announced*, what inotify's readers have been told. A name
  * that has no record here is the same in both. A record says what the name was announced as; what it is now is
- * asked when its turn comes. So it is a queue of names, not of events: any number of changes to one name while it waits
- * is one echo, and a change that was undone is none.
+ * asked when its turn comes. Between the two stand the steps of steps.h, one for each change; what is not a step is told as one:
+ * any number of changes to one name while it waits is one echo, and a change that was undone is none.
  *
  * A record leaves the queue when announced equals committed and nothing else is to be told. */
 #ifndef FS_ANNOUNCE_H
@@ -18,7 +18,6 @@
 #include "fs/inode.h"
 
 #define ANNOUNCE_MAX_NAMES (1u << 20)
-#define ANNOUNCE_PASSING_NAMES 256 /* with a longer queue what passes through a name is not told of */
 #define ANNOUNCE_PACE_NAMES 2000 /* a longer queue is worked off more slowly, for readers with a queue of 16,384 events */
 
 struct seen { /* what a name is */
@@ -35,8 +34,9 @@ struct dirty {
     struct slice name;        /* owned */
     struct seen told;         /* announced */
     bool content, attributes; /* changed since told */
-    bool rename;              /* of a directory: before all others */
-    struct inode *passing;    /* held: made under this name and moved on before that was told; NULL: none */
+    bool behind;              /* what it is now is not what its steps lead to (steps.h) */
+    unsigned steps;           /* that are to be taken first; then it is in no queue */
+    struct seen next_told;    /* after them; its node is not said */
     unsigned tries;
     uint64_t not_before_ms;
     uint64_t since_ms;        /* when it came here */
@@ -45,6 +45,9 @@ struct dirty {
 struct announce {
     struct list queue;   /* to be tried, in order */
     struct list delayed; /* tried without success: not before a moment; they stand in nobody's way */
+    struct list steps;   /* steps.h */
+    size_t n_steps;
+    bool steps_full;     /* there were STEPS_MAX, and not all have been taken yet */
     struct dirty **table;
     size_t size, count;
 };
@@ -58,10 +61,6 @@ struct dirty *announce_add(struct announce *a, struct inode *dir, struct slice n
 /* Watchers have been told something else now. */
 void announce_tell(struct announce *a, struct inode_table *t, struct dirty *d, const struct seen *told);
 void announce_drop(struct announce *a, struct inode_table *t, struct dirty *d);
-/* A node that was made under a name, of which nothing is told, and moved on: it is to be told here first. Not if it is told
- * somewhere, or of another that passed. */
-void announce_pass(struct dirty *d, struct inode *node);
-void announce_passed(struct inode_table *t, struct dirty *d);
 /* Not to be tried before a moment. */
 void announce_later(struct announce *a, struct dirty *d, uint64_t not_before_ms);
 /* Those whose moment has come go to the end of the queue. The earliest of the others, or UINT64_MAX. */

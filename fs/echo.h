@@ -44,6 +44,7 @@ struct echo_command {
 };
 
 struct dirty;
+struct step;
 
 struct echo {
     pid_t pid;       /* 0: none; requests with it are the helper's */
@@ -55,6 +56,7 @@ struct echo {
     enum echo_verb verb;
     uint32_t flags;
     struct dirty *from, *to; /* from: RENAME alone */
+    struct step *step;       /* NULL: told as one (steps.h) */
     bool content, attributes; /* what it tells, besides */
     mode_t told;              /* what the name was announced as when it was sent */
     uint64_t told_ino;

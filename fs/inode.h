@@ -43,7 +43,6 @@ struct inode {
     struct inode *id_next, *name_next;
     struct list children, sibling;
     struct dirty *shown;  /* the name that watchers know it by, where that is another one or gone (announce.h) */
-    struct dirty *passing; /* the name that it was made under, where that has yet to be told (announce.h) */
     struct buffer *buffer;
     struct list commit_waiters; /* struct waiting: want the commit under way to end */
     int64_t own_rev;      /* of the last commit made here */

@@ -91,6 +91,7 @@ struct mount {
     size_t next_stale;
 
     uint64_t overlay_lost, echoes, echo_retries;
+    bool names_turn; /* of the helper: not the next step's */
     uint64_t leaderless_since_ms; /* 0: there is one */
 };
 
@@ -257,6 +258,8 @@ bool ops_is_echo(struct mount *m, fuse_req_t req);
 struct inode *ops_inode(struct mount *m, fuse_ino_t id);
 void ops_init(void *userdata, struct fuse_conn_info *conn);
 void ops_refuse_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name);
+/* What the helper is told of a node: what watchers believe, also where it has lost its name for users. */
+void ops_echo_stat(struct mount *m, const struct inode *i, struct stat *ret_stat);
 /* Replies with an entry for the node and counts the kernel's reference. */
 void ops_reply_entry(struct mount *m, fuse_req_t req, struct inode *i, const struct stat *attr);
 void ops_reply_create(struct mount *m, fuse_req_t req, struct inode *i, const struct stat *attr, struct fuse_file_info *fi);

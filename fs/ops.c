@@ -198,6 +198,13 @@ void ops_forget(fuse_req_t req, fuse_ino_t id, uint64_t nlookup)
 
 /* ---- small ones ---- */
 
+/* A dead node still has its name there: the kernel takes it away when it is told so. */
+void ops_echo_stat(struct mount *m, const struct inode *i, struct stat *st)
+{
+    if (inode_is_dead(&m->inodes, i) || view_stat(m, i, st) < 0)
+        view_stat_dead(i, true, st);
+}
+
 void ops_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
 {
     struct mount *m = fuse_req_userdata(req);
@@ -209,13 +216,13 @@ void ops_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
         fuse_reply_err(req, ESTALE);
         return;
     }
-    rc = view_stat(m, i, &st);
-    if (rc < 0 && ops_is_echo(m, req)) { /* whatever became of the node: the helper is told what watchers believe */
-        view_stat_dead(i, true, &st);
-        rc = 0;
+    if (ops_is_echo(m, req)) {
+        ops_echo_stat(m, i, &st);
+        fuse_reply_attr(req, &st, 0);
+        return;
     }
-    /* For the helper a dead node still has its name: the kernel takes it away when it is told so. */
-    if (rc == 0 && inode_is_dead(&m->inodes, i) && (ops_is_echo(m, req) || i->shown != NULL))
+    rc = view_stat(m, i, &st);
+    if (rc == 0 && i->shown != NULL && inode_is_dead(&m->inodes, i))
         view_stat_dead(i, true, &st);
     if (rc < 0)
         fuse_reply_err(req, errno_of(rc));

@@ -174,7 +174,7 @@ void ops_open(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
     struct inode *i = ops_inode(m, id);
     struct waiting *w;
 
-    if (i == NULL || (ops_is_echo(m, req) && inode_is_dead(&m->inodes, i))) {
+    if (i == NULL || (ops_is_echo(m, req) && i->shown == NULL && inode_is_dead(&m->inodes, i))) {
         fuse_reply_err(req, ESTALE);
         return;
     }

@@ -7,8 +7,8 @@
  *     a node     another     rename over it, exchange, or delete and then create
  *     the same   the same    modify or chmod, if its content or attributes changed; else the record is done
  *
- * What a program writes under a temporary name and moves into place is told in these steps also when it is all over by the time
- * that it is read of, unless the queue is long: the node is created where it was made (it "passes"), then moved.
+ * Before that come the steps of the log that have yet to be told one by one (steps.h), in their order, in turns with names that
+ * have none.
  *
  * "Told" changes in the handler of the helper's own request, at the moment when the kernel raises the event: it holds
  * the directory's lock then, so no user's change of that directory comes between. */
@@ -16,13 +16,13 @@
 #include <linux/fs.h>
 
 #include "fs/mount.h"
+#include "fs/steps.h"
 
 #define RETRY_FIRST_MS 1
 #define RETRY_LONGEST_MS 2048
 #define PACE_MS 1           /* between commands when the queue is long */
 #define WAKE_LEAST_MS 5     /* between looks at all that is delayed */
 #define LOOKS_PER_TURN 512  /* records looked at for one command */
-#define PASSING_TRIES 6     /* to tell of a node where it only passed; what waits for that goes on without */
 #define SLOW_MS 5000        /* a user's change of the same directory is waiting for the cluster */
 #define RESTART_FIRST_MS 50
 #define RESTART_LONGEST_MS 5000
@@ -114,36 +114,19 @@ static bool has_left(struct mount *m, const struct dirty *d)
     return view_name(m, d->dir, d->name, &v) == 0 && !seen_same(&d->told, &v.seen);
 }
 
-static void choose_made(struct choice *c)
+static enum echo_verb verb_of_making(mode_t type)
 {
-    switch (c->now.seen.type) {
+    switch (type) {
     case S_IFDIR:
-        c->verb = ECHO_MKDIR;
-        break;
+        return ECHO_MKDIR;
     case S_IFLNK:
-        c->verb = ECHO_SYMLINK;
-        break;
+        return ECHO_SYMLINK;
     case S_IFIFO:
     case S_IFSOCK:
-        c->verb = ECHO_MKNOD;
-        break;
+        return ECHO_MKNOD;
     default:
-        c->verb = ECHO_CREATE;
+        return ECHO_CREATE;
     }
-}
-
-/* Whether a node that passed through the name still has one that it has yet to be told at. */
-static bool is_passing(struct mount *m, const struct dirty *d, struct view *v)
-{
-    struct inode *node = d->passing;
-    struct dirty *goal;
-
-    if (node == NULL || d->tries >= PASSING_TRIES || d->told.type != 0 || node->parent == NULL || node->shown != NULL ||
-        inode_is_dead(&m->inodes, d->dir) || view_name(m, d->dir, d->name, v) < 0 || v->seen.type != 0)
-        return false;
-    goal = announce_find(&m->announce, node->parent, node->name);
-    return goal != NULL && !is_told_as(goal, node) && view_name(m, node->parent, node->name, v) == 0 &&
-           v->seen.node == node;
 }
 
 /* The file was written and then moved: that comes first, under the name that it is told at. */
@@ -168,11 +151,6 @@ static int choose(struct mount *m, struct dirty *d, struct choice *c)
     int rc;
 
     *c = (struct choice){.to = d};
-    if (is_passing(m, d, &c->now)) {
-        choose_made(c);
-        return 1;
-    }
-    announce_passed(&m->inodes, d);
     rc = view_name(m, d->dir, d->name, &c->now);
     if (rc < 0)
         return rc == -EINVAL || rc == -ENAMETOOLONG ? 0 : rc;
@@ -185,9 +163,9 @@ static int choose(struct mount *m, struct dirty *d, struct choice *c)
         return 1;
     }
     /* What is here now is told elsewhere, and not there any more; or will be. */
-    if (c->now.seen.node != NULL && c->now.seen.node->passing != NULL && is_passing(m, c->now.seen.node->passing, &v))
-        return -EAGAIN;
     other = c->now.seen.node != NULL ? c->now.seen.node->shown : NULL;
+    if (other != NULL && other->steps != 0)
+        return -EAGAIN;
     if (other != NULL && other != d && has_left(m, other)) {
         if (choose_content(m, other, c))
             return 1;
@@ -199,6 +177,8 @@ static int choose(struct mount *m, struct dirty *d, struct choice *c)
     /* What was here is somewhere else now. */
     if (d->told.type != 0 && node != NULL && node->parent != NULL) {
         other = record_of(m, node->parent, node->name);
+        if (other != NULL && other->steps != 0)
+            return -EAGAIN;
         if (other != NULL && other != d && !is_told_as(other, node) && view_name(m, node->parent, node->name, &v) == 0 &&
             v.seen.node == node) {
             if (choose_content(m, d, c))
@@ -215,8 +195,45 @@ static int choose(struct mount *m, struct dirty *d, struct choice *c)
         choose_removal(c, d);
         return 1;
     }
-    choose_made(c);
+    c->verb = verb_of_making(c->now.seen.type);
     return 1;
+}
+
+/* What a step asks for. -EAGAIN: it cannot be taken from what watchers know. */
+static int choose_step(struct mount *m, const struct step *s, struct choice *c)
+{
+    const struct inode *node = s->kind == STEP_MADE ? s->node : s->to->told.node;
+    struct stat st = {0};
+
+    *c = (struct choice){.from = s->from, .to = s->to};
+    if (!steps_follows(s))
+        return -EAGAIN;
+    if (node != NULL && (inode_is_dead(&m->inodes, node) || view_stat(m, node, &st) < 0))
+        st = node->last;
+    c->now.mode = (st.st_mode & 07777) | (s->kind == STEP_MADE ? s->node->type : s->to->told.type);
+    c->now.size = s->size;
+    switch (s->kind) {
+    case STEP_MADE:
+        c->verb = verb_of_making(s->node->type);
+        break;
+    case STEP_CONTENT:
+        c->verb = ECHO_MODIFY;
+        break;
+    case STEP_ATTRIBUTES:
+        c->verb = ECHO_CHMOD;
+        break;
+    case STEP_GONE:
+        if (s->to->told.type == S_IFDIR && node != NULL && announce_has_below(&m->announce, node))
+            return -EAGAIN; /* what is in it goes first */
+        c->verb = s->to->told.type == S_IFDIR ? ECHO_RMDIR : ECHO_UNLINK;
+        break;
+    case STEP_MOVED:
+    case STEP_EXCHANGED:
+        c->verb = ECHO_RENAME;
+        c->flags = s->kind == STEP_EXCHANGED ? RENAME_EXCHANGE : 0;
+        break;
+    }
+    return 0;
 }
 
 /* ---- commanding ---- */
@@ -285,6 +302,44 @@ static void restart_helper(struct mount *m, uint64_t now_ms)
         log_info(&m->log, "the helper was started again, pid %d", (int)e->pid);
 }
 
+static void start(struct mount *m, const struct choice *c, struct step *s, uint64_t now_ms)
+{
+    struct echo *e = &m->echo;
+
+    e->verb = c->verb;
+    e->flags = c->flags;
+    e->from = c->from;
+    e->to = c->to;
+    e->step = s;
+    e->told = c->to->told.type;
+    e->told_ino = c->to->told.ino;
+    e->started_ms = now_ms;
+    m->echoes++;
+}
+
+/* The next step that can be taken is given to the helper. False: there is none, or not now. */
+static bool next_step(struct mount *m, uint64_t now_ms)
+{
+    struct announce *a = &m->announce;
+    struct choice c;
+    struct step *s;
+    int rc;
+
+    while ((s = steps_first(a)) != NULL) {
+        rc = choose_step(m, s, &c);
+        if (rc == 0) {
+            rc = send_choice(m, &c);
+        }
+        if (rc == 0) {
+            s->sent = true;
+            start(m, &c, s, now_ms);
+            return true;
+        }
+        steps_give_up(a, &m->inodes, s);
+    }
+    return false;
+}
+
 void reconcile_next(struct mount *m)
 {
     uint64_t now_ms = client_now_ms();
@@ -307,6 +362,9 @@ void reconcile_next(struct mount *m)
         if (m->next_wake_ms < now_ms + WAKE_LEAST_MS)
             m->next_wake_ms = now_ms + WAKE_LEAST_MS;
     }
+    m->names_turn = !m->names_turn || list_empty(&m->announce.queue);
+    if ((!m->names_turn || list_empty(&m->announce.queue)) && next_step(m, now_ms))
+        return;
     for (struct list *it = m->announce.queue.next, *next; it != &m->announce.queue && looks < LOOKS_PER_TURN; it = next) {
         struct dirty *d = LIST_ITEM(it, struct dirty, queue);
         struct choice c;
@@ -322,15 +380,11 @@ void reconcile_next(struct mount *m)
         if (rc > 0)
             rc = send_choice(m, &c);
         if (rc == 0) {
-            e->verb = c.verb;
-            e->flags = c.flags;
-            e->from = c.from;
-            e->to = c.to;
-            e->told = c.to->told.type;
-            e->told_ino = c.to->told.ino;
-            e->started_ms = now_ms;
             take_flags(m, &c);
-            m->echoes++;
+            c.to->behind = true; /* until told is what is committed */
+            if (c.from != NULL)
+                c.from->behind = true;
+            start(m, &c, NULL, now_ms);
             return;
         }
         if (rc == -ESTALE || rc == -EMSGSIZE) /* no watcher can be there */
@@ -340,13 +394,63 @@ void reconcile_next(struct mount *m)
     }
 }
 
+/* A name whose steps have been taken is as committed, unless something else happened to it. */
+static void settle(struct mount *m, struct dirty *d)
+{
+    struct view v;
+
+    if (d != NULL && d->steps == 0 && !d->behind && view_name(m, d->dir, d->name, &v) == 0 && seen_same(&d->told, &v.seen))
+        announce_drop(&m->announce, &m->inodes, d);
+}
+
+static bool is_told(const struct step *s)
+{
+    switch (s->kind) {
+    case STEP_MADE:
+        return s->to->told.node == s->node;
+    case STEP_CONTENT:
+    case STEP_ATTRIBUTES:
+        return true;
+    default: /* it changed what it began with */
+        return !steps_follows(s);
+    }
+}
+
+static void step_done(struct mount *m, struct step *s, int error)
+{
+    struct echo *e = &m->echo;
+    struct dirty *from = s->from, *to = s->to;
+
+    s->sent = false;
+    if (error == 0 && !is_told(s))
+        error = -EAGAIN;
+    if (error == 0) {
+        e->restarts = 0;
+        steps_taken(&m->announce, &m->inodes, s);
+        settle(m, from);
+        settle(m, to);
+        return;
+    }
+    m->echo_retries++;
+    log_debug(&m->log, "step %d of %.*s: %s", (int)s->kind, (int)to->name.len, to->name.data, strerror(-error));
+    if (!steps_follows(s) || ++s->tries >= STEPS_TRIES)
+        steps_give_up(&m->announce, &m->inodes, s);
+}
+
 void reconcile_done(struct mount *m, int error)
 {
     struct echo *e = &m->echo;
+    struct step *s = e->step;
     struct dirty *d = e->to;
 
     e->to = NULL;
+    e->step = NULL;
     e->slow = false;
+    if (s != NULL) {
+        e->from = NULL;
+        step_done(m, s, error);
+        return;
+    }
     /* The kernel found nothing to do, which it may: the two names were one node for it. Not at full speed for ever. */
     if (error == 0 && e->verb != ECHO_MODIFY && e->verb != ECHO_CHMOD && d->told.type == e->told &&
         d->told.ino == e->told_ino)
@@ -378,7 +482,7 @@ int reconcile_timeout_ms(const struct mount *m)
         return -1;
     if (e->fd < 0)
         return e->restart_ms <= now_ms ? 0 : (int)(e->restart_ms - now_ms);
-    if (!list_empty(&m->announce.queue))
+    if (!list_empty(&m->announce.queue) || m->announce.n_steps != 0)
         at_ms = now_ms;
     else if (!list_empty(&m->announce.delayed))
         at_ms = m->next_wake_ms;
@@ -452,18 +556,45 @@ static struct dirty *expected(struct mount *m, struct inode *dir, struct slice n
     return d != NULL && d->dir == dir && slice_equal(d->name, name) ? d : NULL;
 }
 
+/* The command under way is a step, and can still be taken. */
+static bool is_step(const struct mount *m, enum step_kind kind)
+{
+    const struct step *s = m->echo.step;
+
+    return s != NULL && s->kind == kind && steps_follows(s);
+}
+
+static void step_made(struct mount *m, fuse_req_t req, struct dirty *d, struct inode *i, struct fuse_file_info *fi)
+{
+    const struct seen made = {.type = i->type, .implicit = i->implicit, .ino = i->ino, .node = i};
+    struct stat st;
+
+    if ((fi != NULL) != (i->type == S_IFREG)) {
+        fuse_reply_err(req, EAGAIN);
+        return;
+    }
+    if (inode_is_dead(&m->inodes, i) || view_stat(m, i, &st) < 0)
+        view_stat_dead(i, true, &st);
+    announce_tell(&m->announce, &m->inodes, d, &made);
+    if (fi != NULL)
+        ops_reply_create(m, req, i, &st, fi);
+    else
+        ops_reply_entry(m, req, i, &st);
+}
+
 void reconcile_made(struct mount *m, fuse_req_t req, struct inode *dir, struct slice name, struct fuse_file_info *fi)
 {
     struct dirty *d = expected(m, dir, name);
-    bool passing = d != NULL && is_passing(m, d, &(struct view){0});
     struct inode *i = NULL;
     struct stat st;
     struct view v;
 
-    if (passing) {
-        dir = d->passing->parent; /* where it is now */
-        name = d->passing->name;
+    if (d != NULL && is_step(m, STEP_MADE)) {
+        step_made(m, req, d, m->echo.step->node, fi);
+        return;
     }
+    if (m->echo.step != NULL)
+        d = NULL;
     if (d == NULL || d->told.type != 0 || view_name(m, dir, name, &v) < 0 || v.seen.type == 0 ||
         (fi != NULL && v.seen.type != S_IFREG) || (fi == NULL && v.seen.type == S_IFREG)) {
         fuse_reply_err(req, EAGAIN);
@@ -474,7 +605,6 @@ void reconcile_made(struct mount *m, fuse_req_t req, struct inode *dir, struct s
         fuse_reply_err(req, EAGAIN);
     } else {
         v.seen.node = i;
-        announce_passed(&m->inodes, d);
         announce_tell(&m->announce, &m->inodes, d, &v.seen);
         if (fi != NULL)
             ops_reply_create(m, req, i, &st, fi);
@@ -492,7 +622,9 @@ void reconcile_removed(struct mount *m, fuse_req_t req, struct inode *dir, struc
     struct view v;
 
     if (d == NULL || d->told.type == 0 || (m->echo.verb != ECHO_UNLINK && m->echo.verb != ECHO_RMDIR) ||
-        view_name(m, dir, name, &v) < 0 || seen_same(&v.seen, &d->told)) {
+        (m->echo.step != NULL
+             ? !is_step(m, STEP_GONE)
+             : view_name(m, dir, name, &v) < 0 || seen_same(&v.seen, &d->told))) {
         fuse_reply_err(req, EAGAIN);
         return;
     }
@@ -508,7 +640,7 @@ void reconcile_renamed(struct mount *m, fuse_req_t req, struct inode *dir, struc
     struct seen moved, back;
 
     if (to == NULL || m->echo.verb != ECHO_RENAME || from == NULL || from->dir != dir || !slice_equal(from->name, name) ||
-        from->told.type == 0 || !has_left(m, from)) {
+        from->told.type == 0 || (m->echo.step != NULL ? !steps_follows(m->echo.step) : !has_left(m, from))) {
         fuse_reply_err(req, EAGAIN);
         return;
     }

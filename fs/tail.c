@@ -33,6 +33,7 @@ static int compare_all(struct tail *t)
 
     if (dirs == NULL)
         return -ENOMEM;
+    steps_give_up_all(&t->m->announce, table);
     for (size_t s = 0; s < table->size; s++) {
         for (struct inode *i = table->by_id[s]; i != NULL; i = i->id_next) {
             if (i->type == S_IFDIR && !inode_is_dead(table, i)) {
@@ -73,7 +74,8 @@ void tail_detach(struct mount *m, struct inode *i)
     if (rc == 0 && m->tail != NULL)
         rc = tail_place_before(m->tail, &p);
     if (rc == 0 && view_at(m, r, &p, &v) == 0 && v.seen.type == i->type) {
-        view_fill(m, &v, &i->last);
+        if (i->last.st_mode == 0 || v.seen.implicit || v.seen.ino == i->ino) /* else it was another's place then */
+            view_fill(m, &v, &i->last);
         /* A file that is open lives on for its handles; those that only read have their copy. */
         if (i->type == S_IFREG && i->n_writers > 0 && i->buffer == NULL &&
             view_content(m, r, &p, &arena, &content) == 0)

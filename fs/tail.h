@@ -9,14 +9,15 @@
 #define FS_TAIL_H
 
 #include "fs/mount.h"
+#include "fs/steps.h"
 
 #define TAIL_CHUNK_ROWS 4096 /* kept in memory at once; whole revisions */
 
 struct row {
     enum event_kind kind;
     uint32_t flags;
-    int64_t revision, version;
-    uint64_t session, sequence;
+    int64_t revision, version, time_ns;
+    uint64_t session, sequence, ino, size;
     struct attrs attrs;
     struct slice key, to; /* to: of a rename */
 };
@@ -66,6 +67,9 @@ int tail_view_after(struct tail *t, struct inode *dir, struct slice name, struct
 void tail_note(struct tail *t, struct inode *dir, struct slice name);
 /* A foreign row may have changed this name. Its record, if it has one now. */
 struct dirty *tail_touch(struct tail *t, struct inode *dir, struct slice name, enum touch how);
+/* The record of a name that is to get a step, made if there is none; known: somebody may watch it. NULL: nobody can, or there
+ * is no room. */
+struct dirty *tail_record(struct tail *t, struct inode *dir, struct slice name, bool known);
 /* An own row did: what the kernel will know of the name when that is answered. */
 void tail_tell_own(struct tail *t, struct inode *dir, struct slice name, const struct seen *seen);
 

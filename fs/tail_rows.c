@@ -4,9 +4,21 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum ancestors { ANCESTORS_STAY, ANCESTORS_COME, ANCESTORS_GO }; /* of the name, if nobody made them */
+
+/* Whether what a row does below a name leaves that the directory that it is. */
+static bool stays_directory(const struct tail *t, const struct inode *dir, struct slice name, enum ancestors ancestors)
+{
+    const struct inode *child = inode_child(&t->m->inodes, dir, name);
+    const struct dirty *d = announce_find(&t->m->announce, dir, name);
+
+    return child != NULL && child->type == S_IFDIR && (ancestors == ANCESTORS_COME || !child->implicit) &&
+           (d == NULL || (!d->behind && steps_expected(d)->type == S_IFDIR));
+}
+
 /* Follows a way below the root as far as the table goes, with each name on it. Returns the directory of the last name, or
  * NULL if it is not in the table. */
-static struct inode *walk(struct tail *t, struct slice way, bool ancestors, struct slice *ret_last)
+static struct inode *walk(struct tail *t, struct slice way, enum ancestors ancestors, struct slice *ret_last)
 {
     struct inode *dir = t->m->inodes.root;
 
@@ -18,7 +30,7 @@ static struct inode *walk(struct tail *t, struct slice way, bool ancestors, stru
             *ret_last = name;
             return dir;
         }
-        if (ancestors)
+        if (ancestors != ANCESTORS_STAY && !stays_directory(t, dir, name, ancestors))
             tail_touch(t, dir, name, TOUCH_NAME);
         dir = inode_child(&t->m->inodes, dir, name);
         if (dir == NULL || dir->type != S_IFDIR)
@@ -115,11 +127,92 @@ static void row_own(struct tail *t, const struct row *row, struct inode *dir, st
     tail_tell_own(t, dir, name, &seen);
 }
 
+static void fill_last(const struct mount *m, const struct row *row, struct inode *node)
+{
+    const struct attrs *a = &row->attrs;
+    struct view v = {.seen = {.type = node->type, .ino = node->ino}, .uid = m->opt.uid, .gid = m->opt.gid};
+
+    v.mode = a->has & ATTR_MODE ? a->mode : (node->type == S_IFDIR ? 0777 : 0666) & ~(uint32_t)m->opt.umask;
+    v.mode = (v.mode & 07777) | node->type;
+    v.uid = a->has & ATTR_UID ? a->uid : v.uid;
+    v.gid = a->has & ATTR_GID ? a->gid : v.gid;
+    v.size = node->type == S_IFDIR ? 0 : row->size;
+    v.mtime_ns = a->has & ATTR_MTIME ? a->mtime_ns : row->time_ns;
+    v.ctime_ns = row->time_ns;
+    view_fill(m, &v, &node->last);
+}
+
+/* The node that a row makes, in the table: it is to be known also when it has moved on or gone by the time that it is
+ * told of. Held. */
+static struct inode *row_node(struct tail *t, const struct row *row, struct inode *dir, struct slice name, mode_t type)
+{
+    struct inode_table *table = &t->m->inodes;
+    struct inode *child = inode_child(table, dir, name);
+
+    if (child != NULL && child->fresh)
+        return NULL; /* a file that is being made here too: sync_name() makes one of the two */
+    if (child != NULL) {
+        inode_hold(child);
+        if (child->type == type && child->ino == row->ino)
+            return child;
+        tail_detach(t->m, child);
+        inode_release(table, child);
+    }
+    child = inode_new(table, dir, name, type, row->ino);
+    if (child != NULL)
+        fill_last(t->m, row, child);
+    return child;
+}
+
+static bool step_made(struct tail *t, const struct row *row, struct inode *dir, struct slice name, struct dirty *d)
+{
+    const struct attrs *a = &row->attrs;
+    mode_t type = row->kind == EVENT_DIR_PUT ? S_IFDIR : a->has & ATTR_MODE ? a->mode & S_IFMT : 0;
+    struct inode *node;
+    bool pushed;
+
+    if (!steps_can(&t->m->announce, d) || steps_expected(d)->type != 0)
+        return false;
+    node = row_node(t, row, dir, name, type != 0 ? type : S_IFREG);
+    if (node == NULL)
+        return false;
+    pushed = steps_made(&t->m->announce, d, node, node->type == S_IFREG ? row->size : 0);
+    inode_release(&t->m->inodes, node);
+    return pushed;
+}
+
+/* Whether watchers are told of the row by itself. */
+static bool row_step(struct tail *t, const struct row *row, struct inode *dir, struct slice name)
+{
+    struct announce *a = &t->m->announce;
+    bool is_dir = row->kind == EVENT_DIR_PUT || row->kind == EVENT_DIR_DELETE, stepped = false;
+    struct dirty *d;
+
+    if (row->kind == EVENT_DIR_PUT && (row->flags & EVENT_CREATED) == 0 && row->version <= 1)
+        return false; /* it was there, and is only kept */
+    d = tail_record(t, dir, name, false);
+    if (d == NULL)
+        return false;
+    if (row->kind == EVENT_DELETE || row->kind == EVENT_DIR_DELETE)
+        stepped = steps_gone(a, d, is_dir);
+    else if ((row->flags & EVENT_CREATED) != 0)
+        stepped = step_made(t, row, dir, name, d);
+    else if (row->kind == EVENT_PUT)
+        stepped = steps_content(a, d, row->ino, row->size);
+    else if ((steps_expected(d)->type == S_IFDIR) == is_dir)
+        stepped = steps_attributes(a, d);
+    if (stepped)
+        tail_note(t, dir, name);
+    return stepped;
+}
+
 static void row_change(struct tail *t, const struct row *row, bool own)
 {
     struct mount *m = t->m;
     bool is_dir = row->kind == EVENT_DIR_PUT || row->kind == EVENT_DIR_DELETE;
-    bool structural = (row->flags & EVENT_CREATED) != 0 || row->kind == EVENT_DELETE || row->kind == EVENT_DIR_DELETE;
+    bool gone = row->kind == EVENT_DELETE || row->kind == EVENT_DIR_DELETE;
+    bool structural = (row->flags & EVENT_CREATED) != 0 || gone;
+    enum ancestors ancestors = gone ? ANCESTORS_GO : structural ? ANCESTORS_COME : ANCESTORS_STAY;
     enum touch how = row->kind == EVENT_PUT ? TOUCH_CONTENT : TOUCH_NAME;
     struct inode *dir, *child;
     struct slice name;
@@ -134,13 +227,13 @@ static void row_change(struct tail *t, const struct row *row, bool own)
         if (way.len == 0) { /* the root's own */
             if (!is_dir)
                 tail_touch(t, m->inodes.root, slice_from_str("%:value"), how);
-        } else if ((dir = walk(t, bytes_slice(&way), structural, &name)) != NULL) {
+        } else if ((dir = walk(t, bytes_slice(&way), ancestors, &name)) != NULL) {
             child = inode_child(&m->inodes, dir, name);
             if (own && (child == NULL || child->type != S_IFDIR || is_dir))
                 row_own(t, row, dir, name);
             else if (own)
                 row_own(t, row, child, slice_from_str("%:value"));
-            else
+            else if (!row_step(t, row, dir, name))
                 tail_touch(t, dir, name, how);
             if (!own && !is_dir && child != NULL && child->type == S_IFDIR)
                 tail_touch(t, child, slice_from_str("%:value"), how);
@@ -187,39 +280,14 @@ static void move_node(struct tail *t, struct inode *node, struct inode *dir2, st
     }
 }
 
-/* Whether what is moved there, and nobody was told of yet, is to be told of in steps. */
-static bool tells_steps(struct tail *t, const struct row *row, bool own, const struct inode *dir, const struct inode *dir2)
-{
-    return !own && (row->flags & EVENT_EXCHANGE) == 0 && t->m->announce.count < ANNOUNCE_PASSING_NAMES &&
-           tail_is_known(t->m, dir) && tail_is_known(t->m, dir2);
-}
-
-/* A node that was made and moved before this was read: what is at its new name then. NULL: it is not that. Held. */
-static struct inode *passing_node(struct tail *t, struct inode *dir, struct slice name, struct inode *dir2,
-                                  struct slice name2)
-{
-    struct mount *m = t->m;
-    const struct inode *there = inode_child(&m->inodes, dir2, name2);
-    const struct seen nothing = {0};
-    struct inode *node;
-    struct view v;
-
-    if (tail_view_after(t, dir, name, &v) < 0 || v.seen.type != 0 || tail_view_after(t, dir2, name2, &v) < 0 ||
-        v.seen.type == 0 || v.seen.type == S_IFDIR || (there != NULL && there->ino == v.seen.ino))
-        return NULL;
-    node = inode_new(&m->inodes, dir, name, v.seen.type, v.seen.ino);
-    if (node != NULL && announce_find(&m->announce, dir, name) == NULL)
-        announce_add(&m->announce, dir, name, &nothing); /* without room it is told as made there */
-    return node;
-}
-
 static void rename_known(struct tail *t, const struct row *row, bool own, struct inode *dir, struct slice name,
                          struct inode *dir2, struct slice name2)
 {
     struct mount *m = t->m;
     struct inode *node = inode_child(&m->inodes, dir, name), *there = inode_child(&m->inodes, dir2, name2);
     bool exchange = (row->flags & EVENT_EXCHANGE) != 0;
-    struct dirty *d, *d2;
+    struct dirty *d = NULL, *d2 = NULL;
+    bool stepped = false;
     struct view v;
 
     /* Both names need a node to be matched by: is the one thing there the other thing that was here. */
@@ -227,16 +295,22 @@ static void rename_known(struct tail *t, const struct row *row, bool own, struct
         node = inode_new(&m->inodes, dir, name, v.seen.type, v.seen.ino);
     else if (node != NULL)
         inode_hold(node);
-    else if (tells_steps(t, row, own, dir, dir2))
-        node = passing_node(t, dir, name, dir2, name2);
     if (exchange && there == NULL && tail_view_before(t, dir2, name2, &v) == 0 && v.seen.type != 0)
         there = inode_new(&m->inodes, dir2, name2, v.seen.type, v.seen.ino);
     else if (there != NULL)
         inode_hold(there);
-    d = tail_touch(t, dir, name, TOUCH_NAME);
-    d2 = tail_touch(t, dir2, name2, TOUCH_NAME);
-    if (d != NULL && node != NULL && node->type != S_IFDIR && tells_steps(t, row, own, dir, dir2))
-        announce_pass(d, node);
+    if (!own && node != NULL) {
+        d = tail_record(t, dir, name, true);
+        d2 = tail_record(t, dir2, name2, true);
+        stepped = d != NULL && d2 != NULL && steps_moved(&m->announce, d, d2, node, exchange);
+    }
+    if (stepped) {
+        tail_note(t, dir, name);
+        tail_note(t, dir2, name2);
+    } else {
+        tail_touch(t, dir, name, TOUCH_NAME);
+        tail_touch(t, dir2, name2, TOUCH_NAME);
+    }
     if (own) {
         struct seen gone = {0}, here = {0}, back = {0};
 
@@ -248,11 +322,6 @@ static void rename_known(struct tail *t, const struct row *row, bool own, struct
         tail_tell_own(t, dir2, name2, &here);
         if (exchange)
             tail_tell_own(t, dir, name, &back);
-    } else if (node != NULL && node->type == S_IFDIR) {
-        if (d != NULL)
-            d->rename = true;
-        if (d2 != NULL)
-            d2->rename = true;
     }
     move_node(t, node, dir2, name2, exchange);
     if (node != NULL)
@@ -274,9 +343,9 @@ static void row_rename(struct tail *t, const struct row *row, bool own)
     has_from = way_to(m, row->key, false, &from) == 0 && from.len != 0;
     has_to = way_to(m, row->to, false, &to) == 0 && to.len != 0;
     if (has_from)
-        dir = walk(t, bytes_slice(&from), true, &name);
+        dir = walk(t, bytes_slice(&from), ANCESTORS_GO, &name);
     if (has_to)
-        dir2 = walk(t, bytes_slice(&to), true, &name2);
+        dir2 = walk(t, bytes_slice(&to), ANCESTORS_COME, &name2);
     known = tail_is_known(m, dir) || tail_is_known(m, dir2) || (dir != NULL && inode_child(&m->inodes, dir, name) != NULL);
     if (has_from && has_to && known) {
         dir = walk_making(t, bytes_slice(&from), &name);
@@ -324,7 +393,8 @@ static int collect_row(void *ctx, const struct event *e)
     }
     row = &t->rows[t->n_rows];
     *row = (struct row){.kind = e->kind, .flags = e->flags, .revision = e->rev.main, .version = e->version,
-                        .session = e->session, .sequence = e->sequence, .attrs = e->attrs};
+                        .session = e->session, .sequence = e->sequence, .attrs = e->attrs, .time_ns = e->time_ns,
+                        .ino = store_event_ino(e), .size = e->value_len};
     if (arena_copy(&t->arena, e->key, &row->key) < 0)
         t->rc = -ENOMEM;
     if (e->kind == EVENT_RENAME && t->rc == 0)

@@ -170,9 +170,24 @@ struct dirty *tail_touch(struct tail *t, struct inode *dir, struct slice name, e
         m->overlay_lost++;
         return NULL;
     }
+    d->behind = true;
     d->content = d->content || content;
     d->attributes = d->attributes || attributes;
     return d;
+}
+
+/* The record of a name that is to get a step, made if there is none. NULL: nobody can watch it, or there is no room. */
+struct dirty *tail_record(struct tail *t, struct inode *dir, struct slice name, bool known)
+{
+    struct mount *m = t->m;
+    struct dirty *d = announce_find(&m->announce, dir, name);
+    struct view before;
+
+    if (d != NULL || (!known && !tail_is_known(m, dir) && !tail_is_known(m, inode_child(&m->inodes, dir, name))))
+        return d;
+    if (m->announce.steps_full || tail_view_before(t, dir, name, &before) < 0)
+        return NULL; /* tail_touch() will say */
+    return announce_add(&m->announce, dir, name, &before.seen);
 }
 
 /* The name's place in the table after an own row: what the kernel will know when that is answered. */
@@ -182,8 +197,13 @@ void tail_tell_own(struct tail *t, struct inode *dir, struct slice name, const s
     struct dirty *d = announce_find(&m->announce, dir, name);
 
     tail_note(t, dir, name);
-    if (d != NULL)
-        announce_tell(&m->announce, &m->inodes, d, seen);
-    else if (announce_add(&m->announce, dir, name, seen) == NULL)
-        m->overlay_lost++;
+    if (d == NULL) {
+        if (announce_add(&m->announce, dir, name, seen) == NULL)
+            m->overlay_lost++;
+        return;
+    }
+    steps_overtaken(&m->announce, &m->inodes, d);
+    announce_tell(&m->announce, &m->inodes, d, seen);
+    d->next_told = (struct seen){.type = seen->type, .implicit = seen->implicit, .ino = seen->ino};
+    d->behind = d->content || d->attributes || m->echo.to == d || m->echo.from == d;
 }

@@ -230,6 +230,9 @@ struct event {
     struct lock_grant lock; /* of EVENT_LOCK */
 };
 
+/* The number of the node that a row of EVENT_PUT, _ATTR or _DIR_PUT is about. */
+uint64_t store_event_ino(const struct event *e);
+
 static inline bool event_is_public(const struct event *e) /* what etcd's Watch shows */
 {
     return e->kind == EVENT_PUT || e->kind == EVENT_DELETE || e->kind == EVENT_ATTR;

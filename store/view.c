@@ -37,6 +37,11 @@ uint64_t view_ino(const struct node *n)
     return (n->attrs.has & ATTR_INO) != 0 ? n->attrs.ino : view_derived_ino(n->create);
 }
 
+uint64_t store_event_ino(const struct event *e)
+{
+    return (e->attrs.has & ATTR_INO) != 0 ? e->attrs.ino : view_derived_ino(e->create);
+}
+
 /* FNV-1a, then mixed: short names must differ in the upper half too. */
 uint64_t view_implicit_ino(struct slice path)
 {

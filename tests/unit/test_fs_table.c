@@ -16,6 +16,7 @@
 #include "fs/mount.h"
 #include "fs/mount_options.h"
 #include "fs/requirements.h"
+#include "fs/steps.h"
 
 #define S(text) slice_make(text, sizeof(text) - 1)
 
@@ -186,36 +187,126 @@ static void the_queue_keeps_order_and_later_goes_behind(void **state)
     inode_table_fini(&t);
 }
 
-static void what_passes_through_a_name_is_held_until_it_is_told(void **state)
+/* What the helper's request does to a record, as reconcile.c has it. */
+static void take(struct announce *a, struct inode_table *t)
+{
+    struct step *s = steps_first(a);
+    struct seen to = {0}, from = {0};
+
+    assert_true(steps_follows(s));
+    if (s->kind == STEP_MADE)
+        to = (struct seen){.type = s->node->type, .ino = s->node->ino, .node = s->node};
+    else if (s->kind == STEP_MOVED || s->kind == STEP_EXCHANGED)
+        to = s->from->told;
+    else if (s->kind != STEP_GONE)
+        to = s->to->told;
+    if (s->kind == STEP_EXCHANGED)
+        from = s->to->told;
+    if (s->from != NULL)
+        announce_tell(a, t, s->from, &from);
+    announce_tell(a, t, s->to, &to);
+    steps_taken(a, t, s);
+}
+
+static void steps_are_taken_in_the_order_of_the_log(void **state)
 {
     struct inode_table t;
     struct announce a;
-    struct seen none = {0}, file = {.type = S_IFREG, .ino = 9};
-    struct dirty *from, *other, *told;
+    struct seen none = {0};
+    struct dirty *tmp, *f;
     struct inode *node;
 
     assert_int_equal(inode_table_init(&t), 0);
     assert_int_equal(announce_init(&a), 0);
-    node = inode_new(&t, t.root, S("f"), S_IFREG, 7);
-    from = announce_add(&a, t.root, S("tmp"), &none);
-    other = announce_add(&a, t.root, S("tmp2"), &none);
-    told = announce_add(&a, t.root, S("old"), &file);
-    announce_pass(told, node); /* of a name that something is told of: not one that was made there */
-    assert_null(node->passing);
-    announce_pass(from, node);
-    announce_pass(other, node); /* through one name alone */
-    assert_ptr_equal(node->passing, from);
-    assert_null(other->passing);
+    node = inode_new(&t, t.root, S("f"), S_IFREG, 7); /* where it is by now */
+    tmp = announce_add(&a, t.root, S("tmp"), &none);
+    f = announce_add(&a, t.root, S("f"), &none);
+    assert_false(steps_gone(&a, tmp, false)); /* nothing to go */
+    assert_false(steps_content(&a, tmp, 7, 1));
+    assert_true(steps_made(&a, tmp, node, 3));
+    assert_false(steps_made(&a, tmp, node, 3)); /* it will be there */
+    assert_false(steps_gone(&a, tmp, true));    /* and be a file */
+    assert_false(steps_content(&a, tmp, 8, 1)); /* that one */
+    assert_true(steps_content(&a, tmp, 7, 1));
+    assert_true(steps_moved(&a, tmp, f, node, false));
+    assert_true(steps_attributes(&a, f));
+    assert_true(steps_gone(&a, f, false));
     inode_release(&t, node);
-    assert_ptr_equal(inode_child(&t, t.root, S("f")), node); /* the record holds it */
-    announce_passed(&t, from);
-    announce_passed(&t, from);
-    assert_null(inode_child(&t, t.root, S("f")));
-    node = inode_new(&t, t.root, S("f"), S_IFREG, 7);
-    announce_pass(other, node);
+    assert_true(list_empty(&a.queue)); /* they wait for their steps */
+    assert_int_equal(a.n_steps, 5);
+    take(&a, &t);
+    assert_ptr_equal(node->shown, tmp);
+    take(&a, &t);
+    take(&a, &t);
+    assert_ptr_equal(node->shown, f);
+    assert_ptr_equal(a.queue.next, &tmp->queue); /* nothing more comes to it */
+    take(&a, &t);
+    take(&a, &t);
+    assert_int_equal(f->told.type, 0);
+    assert_null(steps_first(&a));
+    assert_false(f->behind || tmp->behind);
+    announce_drop(&a, &t, f);
+    announce_drop(&a, &t, tmp);
+    assert_int_equal(t.count, 1);
+    announce_fini(&a, &t);
+    inode_table_fini(&t);
+}
+
+static void a_step_that_cannot_be_taken_leaves_its_names_behind(void **state)
+{
+    struct inode_table t;
+    struct announce a;
+    struct seen none = {0}, file = {.type = S_IFREG, .ino = 9}, other = {.type = S_IFREG, .ino = 10};
+    struct dirty *d[3];
+    struct inode *node;
+
+    assert_int_equal(inode_table_init(&t), 0);
+    assert_int_equal(announce_init(&a), 0);
+    node = inode_new(&t, NULL, S("x"), S_IFREG, 9);
+    d[0] = announce_add(&a, t.root, S("a"), &file);
+    d[1] = announce_add(&a, t.root, S("b"), &none);
+    d[2] = announce_add(&a, t.root, S("c"), &none);
+    assert_true(steps_moved(&a, d[0], d[1], node, false));
+    assert_true(steps_content(&a, d[1], 9, 4));
+    assert_true(steps_made(&a, d[2], node, 0));
+    steps_first(&a)->sent = true;
+    steps_overtaken(&a, &t, d[1]); /* removed here */
+    announce_tell(&a, &t, d[1], &other);
+    assert_int_equal(a.n_steps, 2); /* the one under way is awaited */
+    assert_false(steps_follows(steps_first(&a)));
+    assert_true(d[1]->content);
+    steps_give_up(&a, &t, steps_first(&a));
+    assert_true(d[0]->behind && d[1]->behind && !d[2]->behind);
+    assert_false(steps_attributes(&a, d[1])); /* only what is known of in full has steps */
+    assert_true(steps_attributes(&a, d[2]));
+    assert_int_equal(d[0]->steps + d[1]->steps, 0);
+    steps_give_up_all(&a, &t);
+    assert_true(d[2]->behind && d[2]->attributes && !d[2]->content);
     inode_release(&t, node);
-    announce_drop(&a, &t, other);
-    assert_null(inode_child(&t, t.root, S("f")));
+    announce_fini(&a, &t);
+    inode_table_fini(&t);
+}
+
+static void past_their_limit_there_are_no_steps_until_all_are_taken(void **state)
+{
+    struct inode_table t;
+    struct announce a;
+    struct seen file = {.type = S_IFREG, .ino = 9}, none = {0};
+    struct dirty *d, *other;
+
+    assert_int_equal(inode_table_init(&t), 0);
+    assert_int_equal(announce_init(&a), 0);
+    d = announce_add(&a, t.root, S("f"), &file);
+    other = announce_add(&a, t.root, S("g"), &file);
+    announce_tell(&a, &t, other, &none);
+    for (int n = 0; n < STEPS_MAX; n++)
+        assert_true(steps_content(&a, d, 9, 1));
+    assert_false(steps_content(&a, d, 9, 1));
+    take(&a, &t);
+    assert_false(steps_content(&a, d, 9, 1));
+    while (a.n_steps != 0)
+        take(&a, &t);
+    assert_true(steps_content(&a, d, 9, 1));
     announce_fini(&a, &t);
     inode_table_fini(&t);
 }
@@ -483,7 +574,9 @@ int main(void)
         cmocka_unit_test(random_changes_agree_with_a_list),
         cmocka_unit_test(a_record_is_a_name_not_an_event),
         cmocka_unit_test(the_queue_keeps_order_and_later_goes_behind),
-        cmocka_unit_test(what_passes_through_a_name_is_held_until_it_is_told),
+        cmocka_unit_test(steps_are_taken_in_the_order_of_the_log),
+        cmocka_unit_test(a_step_that_cannot_be_taken_leaves_its_names_behind),
+        cmocka_unit_test(past_their_limit_there_are_no_steps_until_all_are_taken),
         cmocka_unit_test(who_is_the_same),
         cmocka_unit_test(a_buffer_is_the_file_with_what_was_written),
         cmocka_unit_test(buffers_share_a_budget),

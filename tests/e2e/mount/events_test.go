@@ -132,7 +132,7 @@ func TestEventsAreThoseOfALocalDisk(t *testing.T) {
 	for i, one := range cases {
 		t.Run(strings.ReplaceAll(one.name, " ", "_"), func(t *testing.T) {
 			there, settle := watchedFrom(t, c, i)
-			runCase(t, local, c.Nodes[0].Mount, there, settle, one, true)
+			runCase(t, local, c.Nodes[0].Mount, there, settle, one, nil)
 		})
 	}
 }

@@ -149,7 +149,7 @@ var differences = []struct{ change, local, other string }{
 	{"the mtime set alone (UTIME_OMIT; tar)", "MODIFY", "ATTRIB"},
 	{"names made and removed in a directory", "its times change, and programs that set them back raise ATTRIB", "its times do not change"},
 	{"POSIX access lists set", "ATTRIB", "refused (EOPNOTSUPP)"},
-	{"attributes set on a file that is being written", "ATTRIB", "nothing: they are committed with its content"},
+	{"attributes set on a file that is being written", "ATTRIB", "nothing: they are committed with its content; ATTRIB, if it was made with O_EXCL and nothing is written yet"},
 	{"the watched file or directory itself goes or moves", "DELETE_SELF or MOVE_SELF", "the same, perhaps at another place among the events of other watches"},
 	{"opened for writing and closed unchanged", "CLOSE_WRITE", "nothing"},
 	{"made with O_EXCL and written", "CREATE, MODIFY, CLOSE_WRITE", "CREATE, CLOSE_WRITE, MODIFY, CLOSE_WRITE: another node must not be able to make it too, so the empty file is a change of its own"},
