@@ -15,6 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/timeslice.h"
 #include "raft/env_uv.h"
 #include "raft/identity.h"
 #include "raft/join.h"
@@ -31,6 +32,7 @@
 #define CHECKPOINT_MS 3000 /* for the last checkpoint; without it the store is synced as it is */
 #define CLOSE_MS 1000 /* for the resolver's threads and the like */
 #define READY_RETRY_MS 100
+#define SLICE_US 100 /* less than a front end's: it does not wait for those that hand out its events */
 
 enum phase { PHASE_RUNNING, PHASE_HANDING_OVER, PHASE_DRAINING, PHASE_QUIET, PHASE_CLOSED };
 
@@ -693,6 +695,9 @@ int node_main(const struct config *c)
     raise_descriptors();
     p->config = c;
     p->logger = (struct logger){c->log_level, "node"};
+    rc = timeslice_set(SLICE_US);
+    if (rc < 0)
+        log_debug(&p->logger, "shorter turns on the processors: %s", strerror(-rc));
     p->ready_fd = take_ready_fd();
     rc = open_all(p);
     if (rc < 0)

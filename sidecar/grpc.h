@@ -171,6 +171,9 @@ enum grpc_security { GRPC_PLAIN = 1, GRPC_TLS = 2 };
 /* Listens on one address (sockaddr_in, _in6 or _un); a port of 0 is chosen by the kernel and told. ret_port may be NULL. A
  * socket's file that nobody listens on any more is replaced. */
 int grpc_server_listen(struct grpc_server *s, const struct sockaddr *address, unsigned security, int *ret_port);
+/* What has been queued goes out, to clients and (config.turn) to the node. Done before the loop sleeps; whoever is about to
+ * keep the loop busy does it first. From an outermost frame alone. */
+void grpc_server_send(struct grpc_server *s);
 /* Serves a connection that another loop's server has given away; takes the descriptor. */
 void grpc_server_adopt(struct grpc_server *s, int take_fd, unsigned security, bool is_unix);
 /* No new connections; clients are told (GOAWAY) and may finish what they had sent before they heard; after

@@ -58,7 +58,7 @@
 #define CONN_STREAMS_MIN 100
 #define LOOPS_MAX 64 /* --grpc-loops; what is said here of "all" and of SERVER_... holds for each loop */
 #define LOOP_GIFTS_MAX 1024 /* connections handed to a loop that has not taken them yet: then the accepting one serves them */
-#define LOOP_FIGURES_MS 500 /* how old other loops' counters in /metrics may be */
+#define LOOP_FIGURES_MS 1000 /* for the other loops' counters in /metrics; then those of the last time are taken */
 #define SERVER_STREAMS_MAX 200000 /* of all: further ones are refused (REFUSED_STREAM) */
 #define SERVER_CONNS_MAX 10000    /* further ones are closed at once */
 #define CONN_HEADERS_MAX_BYTES 16384 /* names and values of one request's headers: 431 or RST */

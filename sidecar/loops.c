@@ -27,11 +27,22 @@ struct loop {
     uv_async_t wake; /* gifts, or the end */
     uv_thread_t thread; /* but the first one's, which is main's */
     struct tls_context *tls; /* NULL: no https URL */
-    uint64_t published_ms;
+    struct list questions; /* its own, that not all have answered */
+    uv_timer_t patience;   /* with the first of them */
     /* under the lock of all */
     struct gift gifts[LOOP_GIFTS_MAX];
     size_t n_gifts;
-    struct figures figures;
+    struct figures figures; /* as of the question with the number `told` */
+    uint64_t told;
+    bool asks; /* it has questions */
+};
+
+/* How the counters of all loops stand. */
+struct question {
+    struct list link;
+    uint64_t number, asked_ms;
+    loops_figures_fn done;
+    void *ctx;
 };
 
 struct loops {
@@ -47,6 +58,7 @@ struct loops {
     uv_mutex_t lock;
     /* under it */
     unsigned n_ready;
+    uint64_t asked; /* number of the last question */
     bool stopping;
     int exit_status;
 };
@@ -63,6 +75,7 @@ static void on_grpc_stopped(void *ctx)
     role_close(&l->app);
     compact_close(&l->app);
     uv_close((uv_handle_t *)&l->wake, NULL);
+    uv_close((uv_handle_t *)&l->patience, NULL);
     if (l == all->loops) {
         uv_close((uv_handle_t *)&all->sigterm, NULL);
         uv_close((uv_handle_t *)&all->sigint, NULL);
@@ -90,6 +103,120 @@ static void on_signal(uv_signal_t *handle, int signum)
     stop(all, 0);
 }
 
+/* ---- counters of all loops: whoever wants the sum asks, and each loop leaves its own ---- */
+
+/* Under the lock. */
+static bool all_told(const struct loops *all, const struct loop *asking, uint64_t number)
+{
+    for (unsigned i = 0; i < all->n; i++)
+        if (&all->loops[i] != asking && all->loops[i].told < number)
+            return false;
+    return true;
+}
+
+/* Leaves this loop's counters, if somebody has asked since it last did. */
+static void tell(struct loop *l)
+{
+    struct loops *all = l->app.loops;
+
+    uv_mutex_lock(&all->lock);
+    if (l->told < all->asked) {
+        figures_fini(&l->figures);
+        figures_add_app(&l->figures, &l->app); /* without memory a part is missing */
+        l->told = all->asked;
+        for (unsigned i = 0; i < all->n && !all->stopping; i++)
+            if (all->loops[i].asks && &all->loops[i] != l)
+                uv_async_send(&all->loops[i].wake);
+    }
+    uv_mutex_unlock(&all->lock);
+}
+
+int loops_sum(const struct app *app, struct figures *ret_figures)
+{
+    struct loops *all = app->loops;
+    struct figures f = {.n_methods = 0};
+    int rc = figures_add_app(&f, app);
+
+    if (all != NULL) {
+        uv_mutex_lock(&all->lock);
+        for (unsigned i = 0; i < all->n && rc == 0; i++)
+            if (&all->loops[i].app != app)
+                rc = figures_add(&f, &all->loops[i].figures);
+        uv_mutex_unlock(&all->lock);
+    }
+    if (rc < 0)
+        figures_fini(&f);
+    else
+        *ret_figures = f;
+    return rc;
+}
+
+static void answer(struct loop *l, struct question *q)
+{
+    struct figures f = {.n_methods = 0};
+
+    loops_sum(&l->app, &f);
+    q->done(q->ctx, &f);
+    figures_fini(&f);
+    free(q);
+}
+
+static void on_patience(uv_timer_t *timer);
+
+/* Answers what all have answered, or has waited for long enough. */
+static void settle(struct loop *l)
+{
+    struct loops *all = l->app.loops;
+    uint64_t now = uv_now(&l->loop);
+
+    while (!list_empty(&l->questions)) {
+        struct question *q = LIST_ITEM(l->questions.next, struct question, link);
+        bool ready = now - q->asked_ms >= LOOP_FIGURES_MS;
+
+        uv_mutex_lock(&all->lock);
+        ready = ready || all->stopping || all_told(all, l, q->number);
+        l->asks = !ready || q->link.next != &l->questions;
+        uv_mutex_unlock(&all->lock);
+        if (!ready) {
+            uv_timer_start(&l->patience, on_patience, LOOP_FIGURES_MS - (now - q->asked_ms), 0);
+            return;
+        }
+        list_remove(&q->link);
+        answer(l, q);
+    }
+    if (!uv_is_closing((uv_handle_t *)&l->patience))
+        uv_timer_stop(&l->patience);
+}
+
+static void on_patience(uv_timer_t *timer)
+{
+    settle(timer->data);
+}
+
+int loops_ask(struct app *app, loops_figures_fn done, void *ctx)
+{
+    struct loops *all = app->loops;
+    struct loop *l = (struct loop *)app; /* its first member */
+    struct question *q;
+    bool stopping;
+
+    uv_mutex_lock(&all->lock);
+    stopping = all->stopping;
+    uv_mutex_unlock(&all->lock);
+    q = stopping ? NULL : malloc(sizeof *q);
+    if (q == NULL)
+        return stopping ? -ESHUTDOWN : -ENOMEM;
+    *q = (struct question){.asked_ms = uv_now(&l->loop), .done = done, .ctx = ctx};
+    list_push_back(&l->questions, &q->link);
+    uv_mutex_lock(&all->lock);
+    q->number = ++all->asked;
+    l->asks = true;
+    for (unsigned i = 0; i < all->n && !all->stopping; i++)
+        uv_async_send(&all->loops[i].wake); /* its own as well: the answer comes in a later turn */
+    uv_mutex_unlock(&all->lock);
+    return 0;
+}
+
 /* ---- between loops ---- */
 
 static void on_wake(uv_async_t *wake)
@@ -106,12 +233,14 @@ static void on_wake(uv_async_t *wake)
     l->n_gifts = 0;
     stopping = all->stopping;
     uv_mutex_unlock(&all->lock);
+    for (size_t i = 0; i < n; i++)
+        grpc_server_adopt(l->app.grpc, gifts[i].fd, gifts[i].security, gifts[i].is_unix);
+    tell(l);
+    settle(l);
     if (stopping && !l->app.stopping) {
         l->app.stopping = true;
         grpc_server_stop(l->app.grpc, on_grpc_stopped);
     }
-    for (size_t i = 0; i < n; i++)
-        grpc_server_adopt(l->app.grpc, gifts[i].fd, gifts[i].security, gifts[i].is_unix);
 }
 
 /* Each loop in turn. */
@@ -138,39 +267,6 @@ static bool give(void *app, int fd, unsigned security, bool is_unix)
     }
     uv_mutex_unlock(&all->lock);
     return taken;
-}
-
-static void publish(struct loop *l)
-{
-    struct loops *all = l->app.loops;
-
-    if (all->n == 1 || uv_now(&l->loop) - l->published_ms < LOOP_FIGURES_MS)
-        return;
-    l->published_ms = uv_now(&l->loop);
-    uv_mutex_lock(&all->lock);
-    figures_fini(&l->figures);
-    figures_add_app(&l->figures, &l->app);
-    uv_mutex_unlock(&all->lock);
-}
-
-int loops_sum(const struct app *app, struct figures *ret_figures)
-{
-    struct loops *all = app->loops;
-    struct figures f = {.n_methods = 0};
-    int rc = figures_add_app(&f, app);
-
-    if (all != NULL) {
-        uv_mutex_lock(&all->lock);
-        for (unsigned i = 0; i < all->n && rc == 0; i++)
-            if (&all->loops[i].app != app)
-                rc = figures_add(&f, &all->loops[i].figures);
-        uv_mutex_unlock(&all->lock);
-    }
-    if (rc < 0)
-        figures_fini(&f);
-    else
-        *ret_figures = f;
-    return rc;
 }
 
 /* ---- what a loop hears ---- */
@@ -225,7 +321,6 @@ static void on_turn(void *ctx)
     observers_run(app);
     health_turn(app);
     node_line_turn(app->line);
-    publish(ctx);
 }
 
 /* ---- opening ---- */
@@ -296,7 +391,9 @@ static int open_loop(struct loops *all, struct loop *l)
     config.tls = l->tls;
     if (uv_loop_init(&l->loop) < 0 || uv_async_init(&l->loop, &l->wake, on_wake) < 0)
         return EXIT_BROKEN;
-    l->wake.data = l;
+    uv_timer_init(&l->loop, &l->patience);
+    l->wake.data = l->patience.data = l;
+    list_init(&l->questions);
     app->loop = &l->loop;
     role_init(app);
     compact_init(app);

@@ -3,7 +3,7 @@
  * hands them out in turn.
  *
  * Process: quorumfs-grpc.
- * Thread:  loops_run() by main; loops_sum() by any loop.
+ * Thread:  loops_run() by main; the others by any loop.
  * Errors:  exit statuses; what is wrong has been logged.
  * Memory:  everything lives until loops_run() returns.
  * Units:   none. */
@@ -16,7 +16,12 @@
 /* Serves until a signal or a fault; the exit status. on_ready: once, when all loops serve. */
 int loops_run(const struct options *options, const struct logger *log, void (*on_ready)(void *ctx), void *ctx);
 
-/* Counters of all loops, the caller's own as they are now. */
+/* Asks every loop for its counters, and calls done in a later turn, once: with the sum of all as they stood after the call.
+ * A loop that has not answered within LOOP_FIGURES_MS, or when the process stops, counts as it did when it last answered.
+ * figures: borrowed; without methods if there was no memory. -ENOMEM; -ESHUTDOWN: done does not come. */
+typedef void (*loops_figures_fn)(void *ctx, const struct figures *figures);
+int loops_ask(struct app *app, loops_figures_fn done, void *ctx);
+/* The same without asking: the caller's own as they are now, the others' as they last answered. -ENOMEM. */
 int loops_sum(const struct app *app, struct figures *ret_figures);
 
 #endif

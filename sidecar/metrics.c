@@ -1,5 +1,4 @@
 /* metrics.c - /metrics in Prometheus' text format; docs/metrics.md lists what it says. */
-#include "sidecar/loops.h"
 #include "sidecar/pages.h"
 
 #include <dirent.h>
@@ -268,19 +267,16 @@ static void services(const struct figures *f, struct bytes *out)
     single(out, "quorumfs_grpc_snapshots", "gauge", "Snapshots being written or sent.", f->snapshots);
 }
 
-void metrics_write(struct app *app, struct slice json, struct bytes *out)
+void metrics_write(struct app *app, const struct figures *f, struct slice json, struct bytes *out)
 {
-    struct figures f = {.n_methods = 0};
-
     node(app, json, out);
     store(app, out);
-    if (loops_sum(app, &f) == 0) {
-        watches(&f, out);
-        services(&f, out);
-        connections(&f, out);
-        calls(&f, out);
-        health(&f, out);
+    if (f->methods != NULL) {
+        watches(f, out);
+        services(f, out);
+        connections(f, out);
+        calls(f, out);
+        health(f, out);
     }
-    figures_fini(&f);
     process(out);
 }

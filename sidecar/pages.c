@@ -3,6 +3,8 @@
  * A check that asks the cluster waits for a barrier, and /metrics for the node's status: such a page is answered later. */
 #include "sidecar/pages.h"
 
+#include "sidecar/loops.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -259,46 +261,66 @@ static bool check_page(struct app *app, const struct http_request *request, cons
     return true;
 }
 
-/* ---- /metrics ---- */
+/* ---- /metrics: first what the loops count, then the node's own figures ---- */
 
 struct metrics_run {
     struct app *app;
     struct page_wait *wait;
+    struct figures figures;
 };
+
+static void write_metrics(struct app *app, const struct figures *figures, struct slice json, struct http_reply *reply)
+{
+    reply->status = 200;
+    reply->content_type = METRICS_CONTENT_TYPE;
+    metrics_write(app, figures, json, &reply->body);
+}
 
 static void on_status(void *arg, uint16_t status, struct slice json)
 {
     struct metrics_run *run = arg;
-    struct http_reply reply = {.status = 200, .content_type = METRICS_CONTENT_TYPE};
+    struct http_reply reply = {.status = 503};
 
     run->app->pages_waiting--;
     bytes_init(&reply.body);
-    metrics_write(run->app, status == STATUS_OK ? json : slice_make(NULL, 0), &reply.body);
+    write_metrics(run->app, &run->figures, status == STATUS_OK ? json : slice_make(NULL, 0), &reply);
     page_answer(run->wait, &reply);
     bytes_fini(&reply.body);
+    figures_fini(&run->figures);
     free(run);
 }
 
 /* Waits for the node's own figures, but not for long: without them the rest is said. */
+static void on_figures(void *arg, const struct figures *figures)
+{
+    struct metrics_run *run = arg;
+    struct node_line *line = run->app->line;
+
+    figures_add(&run->figures, figures); /* a copy */
+    if (node_line_connected(line) &&
+        client_status(node_line_client(line), client_now_ms() + METRICS_WAIT_MS, on_status, run) > 0)
+        node_line_touch(line);
+    else
+        on_status(run, STATUS_TIMEOUT, slice_make(NULL, 0));
+}
+
 static void metrics(struct app *app, const struct http_request *request, struct http_reply *reply)
 {
-    struct metrics_run *run = NULL;
+    struct metrics_run *run = app->pages_waiting < PAGES_WAITING_MAX ? calloc(1, sizeof *run) : NULL;
+    struct figures figures = {.n_methods = 0};
 
-    if (node_line_connected(app->line) && app->pages_waiting < PAGES_WAITING_MAX)
-        run = malloc(sizeof *run);
     if (run != NULL) {
         run->app = app;
-        if (client_status(node_line_client(app->line), client_now_ms() + METRICS_WAIT_MS, on_status, run) > 0) {
-            node_line_touch(app->line);
+        if (loops_ask(app, on_figures, run) == 0) {
             app->pages_waiting++;
             run->wait = page_later(request);
             return;
         }
         free(run);
     }
-    reply->status = 200;
-    reply->content_type = METRICS_CONTENT_TYPE;
-    metrics_write(app, slice_make(NULL, 0), &reply->body);
+    loops_sum(app, &figures);
+    write_metrics(app, &figures, slice_make(NULL, 0), reply);
+    figures_fini(&figures);
 }
 
 void pages_answer(void *ctx, const struct http_request *request, struct http_reply *reply)

@@ -5,6 +5,7 @@
  * catching up of watches.
  * Nothing here is state that a restart would lose. */
 #include "base/streams.h"
+#include "base/timeslice.h"
 #include "sidecar/loops.h"
 
 #include <errno.h>
@@ -16,6 +17,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#define SLICE_US 400 /* more than the node's, which it waits for; less than what others have */
 #define EXIT_UNUSABLE 2 /* a restart mends nothing: docs/supervisor.md */
 
 struct program {
@@ -69,6 +71,7 @@ int main(int argc, char **argv)
 {
     struct program program = {0}, *p = &program;
     char text[512];
+    int rc;
 
     if (streams_hold() < 0)
         return EXIT_UNUSABLE;
@@ -90,5 +93,8 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     raise_files_limit();
     tame_malloc();
+    rc = timeslice_set(SLICE_US);
+    if (rc < 0)
+        log_debug(&p->log, "shorter turns on the processors: %s", strerror(-rc));
     return loops_run(&p->options, &p->log, on_ready, p);
 }

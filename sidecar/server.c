@@ -137,10 +137,8 @@ static void on_again(uv_idle_t *idle)
     uv_idle_stop(idle);
 }
 
-/* Before the loop sleeps: everything that this turn has queued goes out, once per connection. */
-static void on_prepare(uv_prepare_t *prepare)
+void grpc_server_send(struct grpc_server *s)
 {
-    struct grpc_server *s = prepare->data;
     struct list now;
 
     server_run_drained(s);
@@ -161,6 +159,12 @@ static void on_prepare(uv_prepare_t *prepare)
     }
     if (!list_empty(&s->dirty) || !list_empty(&s->drained))
         uv_idle_start(&s->again, on_again);
+}
+
+/* Before the loop sleeps: everything that this turn has queued goes out, once per connection. */
+static void on_prepare(uv_prepare_t *prepare)
+{
+    grpc_server_send(prepare->data);
 }
 
 /* Once a second: connections that never said what they want, idle HTTP/1.1, limits that are no longer in use. */

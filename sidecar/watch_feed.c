@@ -426,6 +426,7 @@ static void on_work(uv_idle_t *idle)
     int64_t tail = f->tail;
     size_t events = f->live.at_event, touches = f->live.at_touch;
 
+    grpc_server_send(f->app->grpc); /* what calls have asked and are told does not wait for a fan-out */
     live_turn(f, &budget);
     feed_jobs_turn(f, &rest);
     if (!list_empty(&f->progress))

@@ -12,7 +12,7 @@
 
 #define LOAD_MAX_CLIENTS 100000
 #define LOAD_MAX_CONNECTIONS 10000
-#define LOAD_MAX_PIDS 16
+#define LOAD_MAX_PIDS 64
 #define LOAD_STATUSES 18 /* gRPC's 0 to 16, and those whose stream ended without one */
 #define LOAD_NO_STATUS 17
 

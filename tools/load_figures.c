@@ -85,22 +85,35 @@ static int read_proc(int pid, const char *name, char *text, size_t size)
     return read_text(path, text, size);
 }
 
+/* The process's own clock, of all its threads: to the nanosecond, where /proc/PID/stat counts ticks. */
+static int add_cpu(int pid, struct load_usage *u)
+{
+    struct timespec ts;
+    clockid_t clock;
+    int rc = clock_getcpuclockid(pid, &clock);
+
+    if (rc == 0 && clock_gettime(clock, &ts) < 0)
+        rc = errno;
+    if (rc != 0) {
+        fprintf(stderr, "quorumfs-load: the clock of process %d: %s\n", pid, strerror(rc));
+        return -1;
+    }
+    u->cpu_seconds += (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+    return 0;
+}
+
 static int add_process(int pid, struct load_usage *u)
 {
     char text[4096], *p;
-    unsigned long user = 0, system = 0, resident = 0;
+    unsigned long resident = 0;
     unsigned long long anon = 0;
 
-    if (read_proc(pid, "stat", text, sizeof(text)) < 0)
-        return -1;
-    p = strrchr(text, ')'); /* the program's name may hold anything */
-    if (p == NULL || sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
+    if (add_cpu(pid, u) < 0)
         return -1;
     if (read_proc(pid, "statm", text, sizeof(text)) < 0 || sscanf(text, "%*u %lu", &resident) != 1)
         return -1;
     if (read_proc(pid, "status", text, sizeof(text)) == 0 && (p = strstr(text, "\nRssAnon:")) != NULL)
         sscanf(p, "\nRssAnon: %llu", &anon);
-    u->cpu_seconds += (double)(user + system) / (double)sysconf(_SC_CLK_TCK);
     u->rss_bytes += resident * (uint64_t)sysconf(_SC_PAGESIZE);
     u->anon_bytes += anon * 1024;
     return 0;

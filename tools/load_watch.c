@@ -324,9 +324,13 @@ static int run_until(struct watch_run *r, enum counter counter, uint64_t want, c
     while (counted(r, counter) < want) {
         int n = epoll_wait(r->epoll_fd, events, 256, 100);
 
-        for (int i = 0; i < n; i++)
+        for (int i = 0; i < n; i++) {
             if (load_line_event(events[i].data.ptr, events[i].events) < 0)
                 return -1;
+            /* The one who puts is somebody else than those who watch: its answer does not wait for their events. */
+            if (is_fanout(r) && load_line_event(&r->puts, EPOLLIN) < 0)
+                return -1;
+        }
         if (r->broken)
             return -1;
         if (load_now_ns() - r->last_ns > SILENCE_SECONDS * 1000000000ull) {

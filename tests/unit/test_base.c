@@ -1,12 +1,15 @@
 /* base/: buffers that grow, readers that never pass the end, the CRC's published values, arenas, errors. */
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 #include <cmocka.h>
@@ -18,6 +21,7 @@
 #include "base/logger.h"
 #include "base/status.h"
 #include "base/streams.h"
+#include "base/timeslice.h"
 
 #define crc32c crc32c_again /* for its static parts: the portable one never runs on most machines */
 uint32_t crc32c_again(uint32_t crc, const void *data, size_t len);
@@ -250,6 +254,57 @@ static void closed_standard_streams_become_nobodys_files(void **state)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
 
+/* 0 if the thread's turns are as long, or the kernel knows of none (before 6.12). */
+static int check_slice(uint64_t slice_us)
+{
+    uint64_t a[6] = {0}; /* the kernel's struct: size and policy; flags; nice and priority; the turn; two more */
+
+    if (syscall(SYS_sched_getattr, 0, a, sizeof(a), 0) < 0)
+        return 3;
+    return a[3] == slice_us * 1000 || a[3] == 0 ? 0 : 4;
+}
+
+static int in_a_child(int (*fn)(void))
+{
+    int status;
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0)
+        _exit(fn());
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static int shorten(void)
+{
+    const struct sched_param none = {0};
+    int rc;
+
+    if (sched_setscheduler(0, SCHED_OTHER, &none) < 0 || setpriority(PRIO_PROCESS, 0, 7) < 0)
+        return 1;
+    if (timeslice_set(300) < 0)
+        return 2;
+    rc = check_slice(300);
+    return rc != 0 ? rc : getpriority(PRIO_PROCESS, 0) == 7 ? 0 : 5;
+}
+
+static int shorten_idle(void)
+{
+    const struct sched_param none = {0};
+
+    if (sched_setscheduler(0, SCHED_IDLE, &none) < 0)
+        return 1;
+    return timeslice_set(300) == -EINVAL && sched_getscheduler(0) == SCHED_IDLE ? 0 : 2;
+}
+
+static void a_thread_gets_shorter_turns_and_keeps_its_priority(void **state)
+{
+    assert_int_equal(in_a_child(shorten), 0);
+    assert_int_equal(in_a_child(shorten_idle), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +323,7 @@ int main(void)
         cmocka_unit_test(every_status_has_its_row_and_unknown_ones_too),
         cmocka_unit_test(log_levels_are_etcds),
         cmocka_unit_test(closed_standard_streams_become_nobodys_files),
+        cmocka_unit_test(a_thread_gets_shorter_turns_and_keeps_its_priority),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
