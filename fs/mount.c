@@ -206,6 +206,8 @@ static int open_session(struct mount *m)
     if (rc == 0)
         rc = fcntl(fuse_session_fd(m->session), F_SETFL, O_NONBLOCK) < 0 ? -errno : 0;
     if (rc == 0)
+        rc = init_flags_watch(m->session);
+    if (rc == 0)
         rc = find_device(o->mountpoint, &m->echo.device);
     return rc;
 }

@@ -16,6 +16,7 @@
 #include "fs/announce.h"
 #include "fs/buffer.h"
 #include "fs/echo.h"
+#include "fs/init_flags.h"
 #include "fs/locks.h"
 #include "fs/name.h"
 #include "fs/mount_options.h"
@@ -57,6 +58,8 @@ struct mount {
     struct mount_options opt;
     struct logger log;
     struct fuse_session *session;
+    struct init_flags init;
+    bool init_answered;
     struct client *client;
     struct store *store;
     struct store_read *read; /* at revision V, what every request sees */

@@ -269,6 +269,9 @@ void ops_init(void *userdata, struct fuse_conn_info *conn)
     conn->want &= ~(unsigned)(FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE | FUSE_CAP_SPLICE_MOVE | FUSE_CAP_WRITEBACK_CACHE |
                               FUSE_CAP_READDIRPLUS | FUSE_CAP_READDIRPLUS_AUTO);
     conn->want |= conn->capable & FUSE_CAP_ATOMIC_O_TRUNC;
+#ifdef FUSE_CAP_DIRECT_IO_ALLOW_MMAP /* with an older libfuse: init_flags.c */
+    conn->want |= conn->capable & FUSE_CAP_DIRECT_IO_ALLOW_MMAP;
+#endif
 #ifdef FUSE_CAP_HANDLE_KILLPRIV_V2
     /* Then the kernel does not ask for security.capability at each write(2). The bits that a write would have to clear have no
      * effect: mounts are nosuid. */

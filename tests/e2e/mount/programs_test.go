@@ -95,6 +95,52 @@ echo done > g`, "g\n", `ls`},
 	}
 }
 
+// Programs that map files to read them: shared and private, whole pages and not, and again after another node has changed the file.
+func TestFilesAreMappedForReading(t *testing.T) {
+	need(t, "python3")
+	c := three(t)
+	program := filepath.Join(c.Dir, "map.py")
+	os.WriteFile(program, []byte(`
+import mmap, os, sqlite3, subprocess, sys
+here, there = sys.argv[1:]
+flags = {"shared": mmap.MAP_SHARED, "private": mmap.MAP_PRIVATE}
+def mapped(path, how):
+    fd = os.open(path, os.O_RDONLY)
+    m = mmap.mmap(fd, 0, flags=flags[how], prot=mmap.PROT_READ)
+    os.close(fd) # the mapping keeps the file
+    return m
+for size in 1, 4095, 4096, 4097, 300000:
+    for how in flags:
+        old, new = b"o" * size, b"n" * (size + 7)
+        open(here + "/f", "wb").write(old)
+        m = mapped(there + "/f", how)
+        assert m[:] == old, (size, how, "old")
+        open(here + "/f", "wb").write(new)
+        n = mapped(there + "/f", how)
+        assert n[:] == new, (size, how, "new")
+        assert m[:size] in (old, new[:size]), (size, how, "what was mapped before")
+        own = mapped(here + "/f", how)
+        assert own[:] == new, (size, how, "where it was written")
+        open(there + "/f", "ab").write(b"more")
+        assert mapped(here + "/f", how)[:] == new + b"more", (size, how, "appended there")
+db = sqlite3.connect(here + "/db", isolation_level=None)
+db.execute("pragma mmap_size=1000000")
+db.execute("create table t (n)")
+db.executemany("insert into t values (?)", [(n,) for n in range(50)])
+other = sqlite3.connect(there + "/db", timeout=20)
+other.execute("pragma mmap_size=1000000")
+assert other.execute("select sum(n) from t").fetchone() == (1225,)
+db.execute("insert into t values (1000)")
+assert other.execute("select sum(n) from t").fetchone() == (2225,)
+subprocess.check_call(["cp", "/bin/true", here + "/program"])
+subprocess.check_call([there + "/program"])
+print("ok")
+`), 0o644)
+	if out := shell(t, c.Dir, "python3 map.py "+c.Nodes[0].Mount+" "+c.Nodes[1].Mount); out != "ok\n" {
+		t.Error(out)
+	}
+}
+
 // Errors are those of a local disk.
 func TestErrorsAreThoseOfALocalDisk(t *testing.T) {
 	c := three(t)
