@@ -319,7 +319,7 @@ static void cancel_watch(struct watch_stream *s, int64_t id)
 void watch_cancel_compacted(struct watch *w, int64_t compacted)
 {
     struct watch_stream *s = w->stream;
-    struct watch_head h = {.header = header_at(s, s->feed->revision > compacted ? s->feed->revision : compacted),
+    struct watch_head h = {.header = header_at(s, 0), /* etcd says none here */
                            .watch_id = w->id,
                            .canceled = true,
                            .compact_revision = compacted};

@@ -67,6 +67,7 @@ func storm(t *testing.T, n *cluster.Node, watchers, puts int) {
 	for _, ch := range channels {
 		next(t, ch)
 	}
+	anon := metric(t, n, metricAnon)
 
 	// Others come and go; what they see they see in order.
 	stop := make(chan struct{})
@@ -165,6 +166,11 @@ func storm(t *testing.T, n *cluster.Node, watchers, puts int) {
 		t.Errorf("%d bytes wait for %d streams that do not read", v, silentStreams)
 	}
 
+	held := metric(t, n, metricAnon)
+	if held > anon+neverAnon && !sanitized(n) {
+		t.Errorf("anonymous memory rose from %d to %d while %d watches were not read", anon, held, silentStreams*silentEach)
+	}
+
 	// Read at last, each silent watch has a beginning of the events without a gap, and then the rest or its end.
 	overtaken := 0
 	for _, s := range silent {
@@ -197,8 +203,8 @@ func storm(t *testing.T, n *cluster.Node, watchers, puts int) {
 	if overtaken == 0 {
 		t.Error("compaction has overtaken nobody")
 	}
-	fmt.Fprintf(os.Stderr, "storm: %d events for %d watchers, %d watches came and went, %d of %d silent ones overtaken by compaction\n",
-		watchers*puts, watchers, churned.Load(), overtaken, silentStreams*silentEach)
+	fmt.Fprintf(os.Stderr, "storm: %d events for %d watchers, %d watches came and went, %d of %d silent ones overtaken by compaction, anonymous memory %+d kB\n",
+		watchers*puts, watchers, churned.Load(), overtaken, silentStreams*silentEach, (held-anon)/1024)
 	endSilent()
 	cancel()
 	for _, ch := range channels {

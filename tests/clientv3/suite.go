@@ -115,6 +115,10 @@ func All(t *testing.T) {
 		defer watchdog(t, 120*time.Second)()
 		NoQuorum(t)
 	})
+	t.Run("StormKill", func(t *testing.T) {
+		defer watchdog(t, 300*time.Second)()
+		StormKill(t)
+	})
 	t.Run("Kill", func(t *testing.T) {
 		defer watchdog(t, 300*time.Second)()
 		Kill(t)
