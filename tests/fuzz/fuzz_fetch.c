@@ -35,6 +35,10 @@ static void no_peer(void *ctx, uint64_t peer)
 {
 }
 
+static void no_program(void *ctx, uint64_t peer, uint32_t program)
+{
+}
+
 static void fetched(void *ctx, int error)
 {
     FUZZ_MUST(!world.fetched);
@@ -64,7 +68,7 @@ static void start(struct world *w)
 {
     struct url url = {.scheme = URL_HTTP, .host = "127.0.0.1"};
     struct transport_options options = {.cluster_id = 7, .id = 1, .listen = &url, .n_listen = 1, .urls = "http://127.0.0.1:1",
-                                        .election_ms = 1000, .receive = receive, .connected = no_peer,
+                                        .election_ms = 1000, .receive = receive, .connected = no_program,
                                         .disconnected = no_peer, .fetched = fetched, .logger = &w->log};
     uint64_t id = 2;
     const char *urls[] = {w->url};

@@ -289,7 +289,7 @@ static void seeds_row(struct bytes *b)
 static void seeds_frame(struct bytes *b)
 {
     struct peer_hello hello = {1, 1, 7, 1, 2, TEXT("http://127.0.0.1:2380"), 77};
-    struct peer_hello_reply reply = {1, PEER_HELLO_BUSY, 7, 2, TEXT("busy")};
+    struct peer_hello_reply reply = {1, PEER_HELLO_BUSY, 7, 2, TEXT("busy"), 2};
     struct bytes out;
 
     bytes_init(&out);
