@@ -31,6 +31,7 @@ struct member_request {
     struct member_change what;
     uint64_t deadline_ms, retry_ms; /* retry: not before, or the question again */
     uint64_t term, index, sequence;
+    uint64_t asked; /* ASKING: the leader */
     struct node *node;
     struct node_barrier barrier;       /* LISTING */
     struct node_member_change *change; /* whose it is: one of these two */
@@ -454,6 +455,7 @@ static void start(struct node *n, struct member_request *q)
             return;
         }
         q->sequence = n->members.sequence++;
+        q->asked = core_leader(n->core);
         q->state = REQUEST_ASKING;
         ask(n, q);
         return;
@@ -475,6 +477,14 @@ static void start(struct node *n, struct member_request *q)
     q->retry_ms = node_now(n) + 2 * n->config.election_ms; /* of a transfer: its bound */
     if (status != STATUS_OK)
         end(n, q, status);
+}
+
+/* A leader that was to be removed let another one lead, as it had to, and did nothing else: that one is asked. */
+static void start_again(struct node *n, struct member_request *q)
+{
+    q->state = REQUEST_QUEUED;
+    q->retry_ms = 0;
+    start(n, q);
 }
 
 /* The answer to a transfer is another leader. */
@@ -499,6 +509,8 @@ static void go_on(struct node *n, struct member_request *q)
     case REQUEST_ASKING:
         if (q->what.op == MEMBER_MOVE_LEADER && !same_term)
             watch_transfer(n, q);
+        else if (!same_term && q->what.op == MEMBER_REMOVE && q->what.id == q->asked)
+            start_again(n, q);
         else if (!same_term)
             end(n, q, STATUS_LEADER_CHANGED);
         else if (node_now(n) >= q->retry_ms && core_leader(n->core) != 0)

@@ -354,10 +354,13 @@ static void add_status(void *ctx, struct bytes *json)
     char text[512];
     int n = snprintf(text, sizeof(text),
                      ",\"peer_frames_sent\":%llu,\"peer_frames_dropped\":%llu,\"peer_frames_received\":%llu,"
-                     "\"peer_bytes_sent\":%llu,\"peer_bytes_received\":%llu,\"peers_refused\":%llu",
+                     "\"peer_bytes_sent\":%llu,\"peer_bytes_received\":%llu,\"peers_refused\":%llu,"
+                     "\"peer_file_bytes_sent\":%llu,\"peer_file_bytes_received\":%llu,\"peer_file_breaks\":%llu",
                      (unsigned long long)c.frames_sent, (unsigned long long)c.frames_dropped,
                      (unsigned long long)c.frames_received, (unsigned long long)c.bytes_sent,
-                     (unsigned long long)c.bytes_received, (unsigned long long)c.refused);
+                     (unsigned long long)c.bytes_received, (unsigned long long)c.refused,
+                     (unsigned long long)c.bulk_bytes_sent, (unsigned long long)c.bulk_bytes_received,
+                     (unsigned long long)c.bulk_breaks);
 
     bytes_raw(json, text, (size_t)n);
 }

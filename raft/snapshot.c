@@ -74,15 +74,31 @@ static bool is_of_use(const struct node *n, const struct checkpoint_info *info)
            (log_first_index(n->log) <= info->applied_index || core_trimmed_index(n->core) == info->applied_index);
 }
 
+/* The newest; but as long as the one is there that the member is fetching, that: another would begin at its start, and where they
+ * are made faster than one is fetched, none would come to its end. */
+static int choose(const struct node *n, const struct snapshot_offer *o, struct checkpoint_info *ret_info)
+{
+    struct checkpoint_info infos[CHECKPOINT_KEEP];
+    size_t count, bad, at = 0;
+    int rc = checkpoint_list(n->store_dir, infos, CHECKPOINT_KEEP, &count, &bad);
+
+    if (rc < 0 || count == 0)
+        return rc < 0 ? rc : -ENOENT;
+    for (size_t i = 1; i < count && o->index != 0; i++)
+        if (infos[i].applied_index == o->index && is_of_use(n, &infos[i]))
+            at = i;
+    *ret_info = infos[at];
+    return is_of_use(n, ret_info) ? 0 : -ENOENT;
+}
+
 static void send_offer(struct node *n, struct snapshot_offer *o)
 {
     struct peer_snapshot_offer m = {.term = core_term(n->core)};
     struct checkpoint_info info;
-    int rc = checkpoint_latest(n->store_dir, &info);
 
     o->wanted = false;
     o->offered_ms = node_now(n);
-    if (rc < 0 || !is_of_use(n, &info)) {
+    if (choose(n, o, &info) < 0) {
         request_checkpoint(n);
         return;
     }
@@ -113,8 +129,8 @@ static void pump_offers(struct node *n)
         }
         if (o->wanted && now >= o->offered_ms + n->config.heartbeat_ms / 2)
             send_offer(n, o);
-        if (o->index != 0 && (hold == 0 || o->index < hold))
-            hold = o->index;
+        if (o->index > 1 && (hold == 0 || o->index - 1 < hold))
+            hold = o->index - 1; /* its own entry stays: the core goes on behind it, and asks for its term */
     }
     n->trim_hold_index = hold;
 }

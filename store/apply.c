@@ -597,7 +597,7 @@ int store_apply(struct store_batch *b, uint64_t index, uint64_t term, uint32_t p
         rc = usage_sample(a.snap);
     }
     if (rc < 0) {
-        b->status = rc == -ENOENT ? -EUCLEAN : rc; /* a row that another one promised is missing */
+        b->status = rc == -ENOENT ? -EUCLEAN : batch_error(b->snap.store, rc); /* a row that another one promised is missing */
         return b->status;
     }
     state->part_index = index;

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/statvfs.h>
 
 int store_batch_begin(struct store *s, struct store_batch **ret_batch)
 {
@@ -64,6 +65,19 @@ void store_batch_abort(struct store_batch *b)
     free(b);
 }
 
+#define FULL_BYTES ((uint64_t)1 << 20) /* less than that is left: the disk is full */
+
+int batch_error(const struct store *s, int rc)
+{
+    struct statvfs st;
+
+    if (rc != -EIO || statvfs(s->dir, &st) < 0 || (uint64_t)st.f_bavail * st.f_frsize >= FULL_BYTES)
+        return rc;
+    return -ENOSPC;
+}
+
+/* A commit that fails leaves the environment as it was. When the disk is full the same batch can be tried again; whatever else
+ * it is, what the next one would do nobody knows. (LMDB itself refuses the next one when it was the meta page that failed.) */
 int store_batch_commit(struct store_batch *b)
 {
     struct store *s = b->snap.store;
@@ -76,13 +90,13 @@ int store_batch_commit(struct store_batch *b)
         rc = state_save(b->snap.txn, s->main, &b->snap.state);
     if (rc < 0) {
         store_batch_abort(b);
-        return rc;
+        return batch_error(s, rc);
     }
     batch_free(b);
-    rc = err_from_mdb(mdb_txn_commit(b->snap.txn));
+    rc = batch_error(s, err_from_mdb(mdb_txn_commit(b->snap.txn)));
     s->in_batch = false;
     if (rc < 0) {
-        s->failed = true;
+        s->failed |= rc != -ENOSPC;
         session_unload(s);
     }
     free(b);

@@ -20,6 +20,8 @@ struct store_batch {
     int status;           /* the first failure */
 };
 
+/* What LMDB says of a write: it calls one that is cut short an EIO, and a full disk is what cuts them short. Then -ENOSPC. */
+int batch_error(const struct store *s, int rc);
 int session_load(struct store_batch *b);   /* the index of who was used when, if it is not loaded */
 void session_unload(struct store *s);      /* after an aborted batch: what it says may not be so */
 

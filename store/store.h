@@ -104,8 +104,8 @@ int store_session_save(struct store_batch *b, uint64_t session, uint64_t sequenc
  * takes a few by itself, so this is for a node that is idle. What it removes nobody can ask for any more. */
 int store_batch_compact(struct store_batch *b, size_t max_rows, bool *ret_more);
 
-/* Commits (and syncs, unless opened otherwise). Both end the batch, also when they fail; after a failed
- * commit the store refuses further batches with -EIO. */
+/* Commits (and syncs, unless opened otherwise). Both end the batch, also when they fail. -ENOSPC: nothing has changed, and the
+ * same can be tried again; after another failure of a commit the store refuses further batches with -EIO. */
 int store_batch_commit(struct store_batch *b);
 void store_batch_abort(struct store_batch *b);
 

@@ -390,6 +390,23 @@ static void a_follower_asks_its_leader_and_waits_until_it_has_applied(void **sta
     bench_free(b);
 }
 
+/* It is the heir, so its leader's answer comes behind the order to take over. */
+static void a_leader_s_removal_is_asked_of_the_next_one(void **state)
+{
+    struct bench *b = bench_start(3);
+    struct change c;
+
+    assert_int_equal(append_from(b, 2, 2, 1, 1, 1, NULL, 0), 0);
+    ask(b, &c, SOCKET_MEMBER_REMOVE, 2, false, "");
+    assert_int_equal(last_sent(b, PEER_MEMBER_CHANGE)->to, 2);
+    assert_int_equal(append_from(b, 3, 3, 1, 1, 1, NULL, 0), 0);
+    assert_int_equal(c.ended, 0);
+    pass_time(b, 100);
+    assert_int_equal(last_sent(b, PEER_MEMBER_CHANGE)->to, 3);
+    node_member_change_cancel(b->node, &c.c);
+    bench_free(b);
+}
+
 static void a_change_ends_at_its_deadline_and_too_many_are_refused(void **state)
 {
     static struct change many[NODE_MAX_MEMBER_REQUESTS + 1];
@@ -461,6 +478,7 @@ int main(void)
         cmocka_unit_test(a_leader_lets_another_lead_before_it_is_removed),
         cmocka_unit_test(a_peer_s_question_is_carried_out_once),
         cmocka_unit_test(a_follower_asks_its_leader_and_waits_until_it_has_applied),
+        cmocka_unit_test(a_leader_s_removal_is_asked_of_the_next_one),
         cmocka_unit_test(a_change_ends_at_its_deadline_and_too_many_are_refused),
         cmocka_unit_test(who_is_removed_is_told_once),
         cmocka_unit_test(a_follower_that_applies_its_removal_says_so),

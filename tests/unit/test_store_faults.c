@@ -2,13 +2,14 @@
  * leaves no trace, a failed read says so, and nothing is lost or crashes.
  *
  * wrap: mdb_get mdb_put mdb_del mdb_cursor_get mdb_cursor_put mdb_cursor_open mdb_txn_begin mdb_txn_commit mdb_dbi_open
- * wrap: mdb_env_open mdb_env_create mdb_env_set_mapsize mdb_env_sync mdb_reader_check mdb_cursor_del mdb_stat mdb_txn_renew */
+ * wrap: mdb_env_open mdb_env_create mdb_env_set_mapsize mdb_env_sync mdb_reader_check mdb_cursor_del mdb_stat mdb_txn_renew statvfs */
 #include "tests/unit/store_first_version.h"
 #include "tests/unit/store_fixture.h"
 
 #include <errno.h>
 #include <lmdb.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 
 #include "base/crc32c.h"
@@ -45,6 +46,18 @@ WRAP(mdb_env_set_mapsize, (MDB_env * e, size_t n), (e, n))
 WRAP(mdb_env_sync, (MDB_env * e, int f), (e, f))
 WRAP(mdb_reader_check, (MDB_env * e, int *n), (e, n))
 WRAP(mdb_stat, (MDB_txn * t, MDB_dbi d, MDB_stat *s), (t, d, s))
+
+static bool disk_is_full;
+
+int __real_statvfs(const char *path, struct statvfs *st);
+int __wrap_statvfs(const char *path, struct statvfs *st);
+int __wrap_statvfs(const char *path, struct statvfs *st)
+{
+    int rc = __real_statvfs(path, st);
+
+    st->f_bavail = disk_is_full ? 0 : 1 << 20;
+    return rc;
+}
 
 int __real_mdb_txn_commit(MDB_txn *t);
 int __wrap_mdb_txn_commit(MDB_txn *t);
@@ -421,21 +434,48 @@ static void failed_upgrades_are_tried_again(void **state)
     fixture_end(&f);
 }
 
+static int commit_one(struct fixture *f, uint64_t index, int error)
+{
+    struct command cmd = {.kind = COMMAND_PUT, .put = {.key = S("a")}};
+    struct store_batch *b;
+    struct result result;
+    bool fresh;
+    int rc = store_batch_begin(f->store, &b);
+
+    if (rc < 0)
+        return rc;
+    assert_int_equal(0, store_apply(b, index, 1, 0, &cmd, &f->arena, &result, &fresh));
+    assert_true(fresh);
+    fault_error = error;
+    calls_left = error != 0 ? 2 : 0; /* the state row is the first */
+    rc = store_batch_commit(b);
+    calls_left = 0;
+    return rc;
+}
+
 static void failed_commit_stops_the_store(void **state)
 {
     struct fixture f;
-    struct store_batch *b;
-    struct command cmd = {.kind = COMMAND_PUT, .put = {.key = S("a")}};
-    struct result result;
-    bool fresh;
 
     fixture_begin(&f);
-    assert_int_equal(0, store_batch_begin(f.store, &b));
-    assert_int_equal(0, store_apply(b, 1, 1, 0, &cmd, &f.arena, &result, &fresh));
-    fault_error = ENOSPC;
-    calls_left = 2; /* the state row is the first */
-    assert_int_equal(-ENOSPC, store_batch_commit(b));
-    assert_int_equal(-EIO, store_batch_begin(f.store, &b));
+    assert_int_equal(-EIO, commit_one(&f, 1, EIO));
+    assert_int_equal(-EIO, commit_one(&f, 1, 0));
+    fixture_end(&f);
+}
+
+/* LMDB says ENOSPC of a write that fails and EIO of one that is cut short. */
+static void on_a_full_disk_the_same_batch_is_tried_again(void **state)
+{
+    struct fixture f;
+
+    fixture_begin(&f);
+    assert_int_equal(-ENOSPC, commit_one(&f, 1, ENOSPC));
+    assert_int_equal(-ENOSPC, commit_one(&f, 1, ENOSPC));
+    assert_int_equal(0, commit_one(&f, 1, 0));
+    disk_is_full = true;
+    assert_int_equal(-ENOSPC, commit_one(&f, 2, EIO));
+    disk_is_full = false;
+    assert_int_equal(0, commit_one(&f, 2, 0));
     fixture_end(&f);
 }
 
@@ -507,6 +547,7 @@ int main(void)
         cmocka_unit_test(failed_opens_leave_what_can_be_opened),
         cmocka_unit_test(failed_upgrades_are_tried_again),
         cmocka_unit_test(failed_commit_stops_the_store),
+        cmocka_unit_test(on_a_full_disk_the_same_batch_is_tried_again),
         cmocka_unit_test(another_process_reads_whole_revisions),
     };
 

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@ struct control {
 static struct control none;
 static struct control *control = &none;
 static int (*real_fdatasync)(int fd);
+static int (*real_timerfd_settime)(int fd, int flags, const struct itimerspec *value, struct itimerspec *old);
 static int (*real_clock_gettime)(clockid_t id, struct timespec *ts);
 
 static void __attribute__((constructor)) begin(void)
@@ -63,6 +65,21 @@ int clock_gettime(clockid_t id, struct timespec *ts)
     else if (rc == 0 && (id == CLOCK_MONOTONIC || id == CLOCK_MONOTONIC_COARSE || id == CLOCK_BOOTTIME))
         add(ts, control->ahead_ns);
     return rc;
+}
+
+/* A moment that was reckoned by the clock above; the kernel has another. */
+int timerfd_settime(int fd, int flags, const struct itimerspec *value, struct itimerspec *old)
+{
+    struct itimerspec real = *value;
+
+    if (real_timerfd_settime == NULL)
+        real_timerfd_settime = dlsym(RTLD_NEXT, "timerfd_settime");
+    if ((flags & TFD_TIMER_ABSTIME) != 0 && (real.it_value.tv_sec | real.it_value.tv_nsec) != 0) {
+        add(&real.it_value, -control->ahead_ns);
+        if (real.it_value.tv_sec < 0 || (real.it_value.tv_sec | real.it_value.tv_nsec) == 0)
+            real.it_value = (struct timespec){0, 1};
+    }
+    return real_timerfd_settime(fd, flags, &real, old);
 }
 
 int fdatasync(int fd)
