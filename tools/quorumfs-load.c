@@ -5,10 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "base/timeslice.h"
 #include "tools/load.h"
-
-#define SLICE_US 100
 
 static const char usage[] =
     "quorumfs-load --endpoint HOST:PORT [--endpoint ...] [OPTIONS] - load on an etcd v3 server, over gRPC without TLS\n"
@@ -236,7 +233,6 @@ int main(int argc, char **argv)
     bool clean = false;
 
     signal(SIGPIPE, SIG_IGN);
-    timeslice_set(SLICE_US); /* what it does not get of the processors would be taken for the server's time */
     if (rc == 1) {
         fputs(usage, stdout);
         return 0;
