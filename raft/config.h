@@ -35,8 +35,9 @@ struct config_mount {
 
 /* Flags of one kind of connection: between members, or of clients. */
 struct config_tls {
-    char *cert_file, *key_file, *ca_file; /* absolute; NULL: not given. With auto_tls they are in the data directory */
+    char *cert_file, *key_file, *ca_file, *crl_file; /* absolute; NULL: not given. With auto_tls they are in the data directory */
     const char *allowed_hostname, *allowed_cn; /* of the other side's certificate; NULL: any */
+    const char *cipher_suites; /* NULL: any */
     bool client_cert_auth, auto_tls;
     bool unused; /* files were given, and no URL to listen on is https */
 };

@@ -41,12 +41,15 @@ static const struct {
     [FLAG_PEER_AUTO] = {"peer-auto-tls", NULL, true},
     [FLAG_PEER_HOSTNAME] = {"peer-cert-allowed-hostname", NULL, false},
     [FLAG_PEER_CN] = {"peer-cert-allowed-cn", NULL, false},
+    [FLAG_PEER_CRL] = {"peer-crl-file", NULL, false},
     [FLAG_CLIENT_CERT] = {"cert-file", NULL, false},
     [FLAG_CLIENT_KEY] = {"key-file", NULL, false},
     [FLAG_CLIENT_CA] = {"trusted-ca-file", NULL, false},
     [FLAG_CLIENT_AUTH] = {"client-cert-auth", NULL, true},
     [FLAG_CLIENT_AUTO] = {"auto-tls", NULL, true},
     [FLAG_CLIENT_HOSTNAME] = {"client-cert-allowed-hostname", NULL, false},
+    [FLAG_CLIENT_CRL] = {"client-crl-file", NULL, false},
+    [FLAG_CIPHERS] = {"cipher-suites", NULL, false},
     [FLAG_MAX_STREAMS] = {"max-concurrent-streams", NULL, false},
     [FLAG_GRPC_LOOPS] = {"grpc-loops", NULL, false},
     [FLAG_KEEPALIVE_MIN] = {"grpc-keepalive-min-time", NULL, false},
@@ -94,10 +97,12 @@ static const char usage[] =
     "  --trusted-ca-file PATH               clients must show a certificate that one of these has signed\n"
     "  --client-cert-auth                   the same, said explicitly; needs --trusted-ca-file\n"
     "  --client-cert-allowed-hostname NAME  ... and that is for this name\n"
+    "  --client-crl-file PATH               ... and that this list does not name as revoked\n"
     "  --auto-tls                           make a certificate for clients in the data directory\n"
     "  --peer-cert-file, --peer-key-file, --peer-trusted-ca-file PATH, --peer-client-cert-auth,\n"
-    "  --peer-cert-allowed-hostname, --peer-cert-allowed-cn NAME, --peer-auto-tls\n"
+    "  --peer-cert-allowed-hostname, --peer-cert-allowed-cn NAME, --peer-crl-file PATH, --peer-auto-tls\n"
     "                                       the same between members: https peer URLs\n"
+    "  --cipher-suites NAMES                of both, comma-separated; OpenSSL's choice without\n"
     "\n"
     "  --max-concurrent-streams N           of one client connection (10000)\n"
     "  --grpc-loops N                       threads that serve clients (1)\n"

@@ -10,17 +10,17 @@
 
 /* The same flags twice: of clients, and of peers with a prefix. */
 struct names {
-    enum flag cert, key, ca, auth, automatic, hostname, cn, listen;
+    enum flag cert, key, ca, auth, automatic, hostname, cn, crl, listen;
     const char *prefix, *fixture;
 };
 
 static const struct names peer_names = {
     FLAG_PEER_CERT,     FLAG_PEER_KEY, FLAG_PEER_CA,     FLAG_PEER_AUTH, FLAG_PEER_AUTO,
-    FLAG_PEER_HOSTNAME, FLAG_PEER_CN,  FLAG_LISTEN_PEER, "peer-",        "peer",
+    FLAG_PEER_HOSTNAME, FLAG_PEER_CN,  FLAG_PEER_CRL,  FLAG_LISTEN_PEER, "peer-", "peer",
 };
 static const struct names client_names = {
     FLAG_CLIENT_CERT,     FLAG_CLIENT_KEY, FLAG_CLIENT_CA,     FLAG_CLIENT_AUTH, FLAG_CLIENT_AUTO,
-    FLAG_CLIENT_HOSTNAME, FLAGS,           FLAG_LISTEN_CLIENT, "",               "client",
+    FLAG_CLIENT_HOSTNAME, FLAGS,           FLAG_CLIENT_CRL,  FLAG_LISTEN_CLIENT, "", "client",
 };
 
 static bool speaks_tls(const struct url *u)
@@ -59,16 +59,19 @@ static int use_fixture(struct parse *p, const struct names *n, struct config_tls
 static int take_one(struct parse *p, const struct names *n, const struct config_urls *listen, struct config_tls *t)
 {
     if (take_path(p, n->cert, &t->cert_file) < 0 || take_path(p, n->key, &t->key_file) < 0 ||
-        take_path(p, n->ca, &t->ca_file) < 0)
+        take_path(p, n->ca, &t->ca_file) < 0 || take_path(p, n->crl, &t->crl_file) < 0)
         return -EINVAL;
     t->client_cert_auth = config_is_set(p, n->auth);
     t->auto_tls = config_is_set(p, n->automatic) && t->cert_file == NULL && t->key_file == NULL; /* files have precedence */
     t->allowed_hostname = p->value[n->hostname];
     t->allowed_cn = n->cn != FLAGS ? p->value[n->cn] : NULL;
+    t->cipher_suites = p->value[FLAG_CIPHERS];
     if ((t->cert_file == NULL) != (t->key_file == NULL))
         return config_refuse(p, "--%scert-file and --%skey-file belong together", n->prefix, n->prefix);
     if (t->client_cert_auth && t->ca_file == NULL)
         return config_refuse(p, "--%sclient-cert-auth needs --%strusted-ca-file", n->prefix, n->prefix);
+    if (t->crl_file != NULL && t->ca_file == NULL)
+        return config_refuse(p, "--%s needs --%strusted-ca-file", config_flag_name(n->crl), n->prefix);
     if ((t->allowed_hostname != NULL || t->allowed_cn != NULL) && t->ca_file == NULL)
         return config_refuse(p, "--%s needs --%strusted-ca-file",
                              config_flag_name(t->allowed_hostname != NULL ? n->hostname : n->cn), n->prefix);
@@ -91,6 +94,7 @@ void config_tls_fini(struct config_tls *t)
     free(t->cert_file);
     free(t->key_file);
     free(t->ca_file);
+    free(t->crl_file);
 }
 
 /* ---- files ---- */
@@ -142,6 +146,8 @@ static int open_one(const struct config_tls *t, const char *prefix, const struct
         .cert_file = t->cert_file,
         .key_file = t->key_file,
         .ca_file = t->ca_file,
+        .crl_file = t->crl_file,
+        .cipher_suites = t->cipher_suites,
         .allowed_hostname = t->allowed_hostname,
         .allowed_cn = t->allowed_cn,
         .client_cert_auth = t->client_cert_auth,

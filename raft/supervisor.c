@@ -186,7 +186,9 @@ static int add_sidecar_flags(const struct config *c, struct child *child)
                  {"--cert-file", c->client_tls.cert_file},
                  {"--key-file", c->client_tls.key_file},
                  {"--trusted-ca-file", c->client_tls.ca_file},
-                 {"--client-cert-allowed-hostname", c->client_tls.allowed_hostname}};
+                 {"--client-cert-allowed-hostname", c->client_tls.allowed_hostname},
+                 {"--client-crl-file", c->client_tls.crl_file},
+                 {"--cipher-suites", c->client_tls.cipher_suites}};
     int rc = 0;
 
     for (size_t i = 0; rc == 0 && i < sizeof(pairs) / sizeof(pairs[0]); i++)

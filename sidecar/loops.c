@@ -341,6 +341,8 @@ static int open_tls(struct loop *l)
     struct tls_options t = {.cert_file = o->cert_file,
                             .key_file = o->key_file,
                             .ca_file = o->ca_file,
+                            .crl_file = o->crl_file,
+                            .cipher_suites = o->cipher_suites,
                             .allowed_hostname = o->allowed_hostname,
                             .client_cert_auth = o->client_cert_auth,
                             .http2 = true,

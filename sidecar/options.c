@@ -19,6 +19,8 @@ static const char usage[] =
     "  --trusted-ca-file PATH                clients must show a certificate that one of these has signed\n"
     "  --client-cert-auth                    the same, said explicitly\n"
     "  --client-cert-allowed-hostname NAME   ... and that is for this name\n"
+    "  --client-crl-file PATH                ... and that this list does not name as revoked\n"
+    "  --cipher-suites NAMES                 comma-separated; default OpenSSL's choice\n"
     "  --grpc-loops N                        event loops, each a thread that takes its share of the connections;\n"
     "                                        default 1\n"
     "  --grpc-keepalive-min-time D           clients that ping more often are sent away; default 5s\n"
@@ -113,7 +115,8 @@ static int set(struct options *o, const char *name, const char *value, char *tex
         const char **text;
     } texts[] = {{"socket", &o->socket_path},         {"cert-file", &o->cert_file},
                  {"key-file", &o->key_file},          {"trusted-ca-file", &o->ca_file},
-                 {"client-cert-allowed-hostname", &o->allowed_hostname}};
+                 {"client-cert-allowed-hostname", &o->allowed_hostname},
+                 {"client-crl-file", &o->crl_file},   {"cipher-suites", &o->cipher_suites}};
     const struct {
         const char *name;
         uint64_t *ms;

@@ -21,7 +21,7 @@ struct options {
     enum log_level log_level;
     uint32_t max_streams;          /* 0: the default */
     unsigned loops;                /* event loops */
-    const char *cert_file, *key_file, *ca_file, *allowed_hostname; /* NULL: none */
+    const char *cert_file, *key_file, *ca_file, *crl_file, *allowed_hostname, *cipher_suites; /* NULL: none */
     bool client_cert_auth;
     uint64_t keepalive_min_ms, keepalive_interval_ms, keepalive_timeout_ms; /* 0: the defaults */
     uint64_t progress_interval_ms; /* of watches with progress_notify */

@@ -104,6 +104,12 @@ int conn_verify(int ok, X509_STORE_CTX *store)
         }
         return 0;
     }
+    if (policy_is_revoked(t->c->now.crls, x)) {
+        snprintf(t->why, sizeof(t->why), "a certificate of its chain was revoked (%s)",
+                 common_name(x, name, sizeof(name)) ? name : "without a common name");
+        X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_REVOKED);
+        return 0;
+    }
     if (X509_STORE_CTX_get_error_depth(store) != 0)
         return 1;
     if (o->allowed_hostname != NULL && !cert_is_for(x, o->allowed_hostname))

@@ -34,6 +34,7 @@ static void take_stamps(const struct tls_context *c, struct stamp stamps[FILES])
     take_stamp(c->o.cert_file, &stamps[FILE_CERT]);
     take_stamp(c->o.key_file, &stamps[FILE_KEY]);
     take_stamp(c->o.ca_file, &stamps[FILE_CA]);
+    take_stamp(c->o.crl_file, &stamps[FILE_CRL]);
 }
 
 void tls_context_refresh(struct tls_context *c)
@@ -71,7 +72,8 @@ static int copy_options(struct tls_context *c, const struct tls_options *o)
 {
     c->o = *o;
     if (copy(c, 0, &c->o.cert_file) < 0 || copy(c, 1, &c->o.key_file) < 0 || copy(c, 2, &c->o.ca_file) < 0 ||
-        copy(c, 3, &c->o.allowed_hostname) < 0 || copy(c, 4, &c->o.allowed_cn) < 0)
+        copy(c, 3, &c->o.allowed_hostname) < 0 || copy(c, 4, &c->o.allowed_cn) < 0 ||
+        copy(c, 5, &c->o.crl_file) < 0 || copy(c, 6, &c->o.cipher_suites) < 0)
         return -ENOMEM;
     return 0;
 }

@@ -271,9 +271,16 @@ int files_load(const struct tls_context *c, struct loaded *ret_loaded, char *tex
     }
     if (rc == 0 && c->o.ca_file != NULL)
         rc = read_certs("trusted CA", c->o.ca_file, &cas, text, size);
+    if (rc == 0 && c->o.crl_file != NULL)
+        rc = policy_read_crls(c->o.crl_file, &l.crls, text, size);
     if (rc == 0 && ((l.client = new_ctx(TLS_client_method())) == NULL ||
                     (certs != NULL && (l.server = new_ctx(TLS_server_method())) == NULL)))
         rc = refuse(-ENOMEM, text, size, "TLS: out of memory");
+    if (rc == 0 && c->o.cipher_suites != NULL && c->o.cipher_suites[0] != '\0') {
+        rc = policy_use_ciphers(l.client, c->o.cipher_suites, text, size);
+        if (rc == 0 && l.server != NULL)
+            rc = policy_use_ciphers(l.server, c->o.cipher_suites, text, size);
+    }
     if (rc == 0)
         rc = make_client(c, cas, l.client, text, size);
     if (rc == 0 && certs != NULL)
@@ -298,5 +305,6 @@ void files_unload(struct loaded *l)
 {
     SSL_CTX_free(l->server);
     SSL_CTX_free(l->client);
+    sk_X509_CRL_pop_free(l->crls, X509_CRL_free);
     *l = (struct loaded){NULL};
 }

@@ -9,7 +9,7 @@
 #include <openssl/ssl.h>
 #include <sys/stat.h>
 
-enum { FILE_CERT, FILE_KEY, FILE_CA, FILES };
+enum { FILE_CERT, FILE_KEY, FILE_CA, FILE_CRL, FILES };
 
 /* What tells one content of a file from another without reading it. */
 struct stamp { /* compared as bytes: zeroed before it is filled */
@@ -23,12 +23,13 @@ struct stamp { /* compared as bytes: zeroed before it is filled */
 /* A set of files as OpenSSL knows it. */
 struct loaded {
     SSL_CTX *server, *client; /* server: NULL without a certificate */
+    STACK_OF(X509_CRL) *crls; /* NULL: none */
     char date_text[TLS_TEXT_MAX_BYTES]; /* not empty: the certificate is not valid today */
 };
 
 struct tls_context {
     struct tls_options o; /* with the strings below */
-    char *strings[5];
+    char *strings[7];
     BIO_METHOD *bio;
     struct stamp stamps[FILES];
     struct loaded now;
@@ -52,6 +53,11 @@ void files_unload(struct loaded *l);
 int file_read(const char *what, const char *path, struct bytes *ret_bytes, char *text, size_t size);
 /* False, with a text, if x is not valid now. */
 bool cert_in_date(const char *path, const X509 *x, char *text, size_t size);
+
+/* ---- policy.c ---- */
+int policy_read_crls(const char *path, STACK_OF(X509_CRL) **ret_crls, char *text, size_t size);
+bool policy_is_revoked(const STACK_OF(X509_CRL) *crls, X509 *x); /* crls NULL: nothing is */
+int policy_use_ciphers(SSL_CTX *ctx, const char *names, char *text, size_t size);
 
 /* ---- conn.c ---- */
 BIO_METHOD *conn_bio_method(void);

@@ -32,6 +32,10 @@ enum tls_report { TLS_RELOADED, TLS_KEPT_OLD, TLS_BAD_DATE };
 struct tls_options {
     const char *cert_file, *key_file; /* PEM: this side's chain, leaf first, and its key; both or none (a client without) */
     const char *ca_file;              /* PEM: whom to trust; NULL: servers by the system's roots, clients not asked */
+    const char *crl_file;             /* PEM or DER: certificates that were revoked, by who has issued them; NULL: none. Its own
+                                       * signature and dates are not looked at, as with etcd */
+    const char *cipher_suites;        /* comma-separated, by the standard's names (TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256); NULL or
+                                       * empty: OpenSSL's choice */
     const char *allowed_hostname;     /* the other side's certificate must have this name; NULL: any */
     const char *allowed_cn;           /* ... this common name */
     bool client_cert_auth;            /* a server wants a certificate of its clients; so it does with a ca_file, as etcd has it */

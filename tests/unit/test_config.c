@@ -199,6 +199,8 @@ static void wrong_ones_are_named(void **state)
         {"--peer-client-cert-auth", "--peer-client-cert-auth needs --peer-trusted-ca-file"},
         {"--client-cert-auth=true", "--client-cert-auth needs --trusted-ca-file"},
         {"--peer-cert-allowed-hostname h", "--peer-cert-allowed-hostname needs --peer-trusted-ca-file"},
+        {"--client-crl-file /l", "--client-crl-file needs --trusted-ca-file"},
+        {"--peer-crl-file /l", "--peer-crl-file needs --peer-trusted-ca-file"},
         {"--peer-cert-allowed-cn h", "--peer-cert-allowed-cn needs"},
         {"--client-cert-auth=yes", "takes no value"},
         {"--listen-peer-urls http://h:70000", "out of range"},

@@ -52,7 +52,7 @@ func NewAuthority(t testing.TB, dir, name string) *Authority {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: serial(t), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign}
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -95,6 +95,22 @@ func (a *Authority) Issue(name string, until time.Time, hosts ...string) (cert, 
 	writePEM(a.T, cert, "CERTIFICATE", der)
 	writePEM(a.T, key, "PRIVATE KEY", pkcs8)
 	return cert, key
+}
+
+// Revoke writes DIR/NAME.crl, the list of these certificates; its path.
+func (a *Authority) Revoke(name string, certs ...*x509.Certificate) string {
+	a.T.Helper()
+	list := &x509.RevocationList{Number: serial(a.T), ThisUpdate: time.Now(), NextUpdate: time.Now().Add(time.Hour)}
+	for _, c := range certs {
+		list.RevokedCertificateEntries = append(list.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: c.SerialNumber, RevocationTime: time.Now()})
+	}
+	der, err := x509.CreateRevocationList(rand.Reader, list, a.Cert, a.key)
+	if err != nil {
+		a.T.Fatal(err)
+	}
+	path := filepath.Join(a.Dir, name+".crl")
+	writePEM(a.T, path, "X509 CRL", der)
+	return path
 }
 
 // Client is a configuration that trusts this authority, and shows a certificate of it if name is not empty.

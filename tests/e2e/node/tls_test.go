@@ -281,6 +281,43 @@ func TestClientsByTLS(t *testing.T) {
 	}
 }
 
+// A client whose certificate is revoked is refused from then on, others are not; only the suites that are named are spoken.
+func TestRevokedClientsAndCipherSuites(t *testing.T) {
+	ca := cluster.NewAuthority(t, cluster.TempDir(t), "ca")
+	cert, key := ca.Issue("node", time.Now().Add(hour), "127.0.0.1")
+	crl := ca.Revoke("clients")
+	const suite = "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256"
+	c := cluster.New(t, cluster.Options{Flags: func(n *cluster.Node) []string {
+		return []string{"--cert-file", cert, "--key-file", key, "--trusted-ca-file", ca.File, "--client-crl-file", crl, "--cipher-suites", suite}
+	}})
+	n := c.Nodes[0]
+	n.ClientURL = secure(n.ClientURL)
+	c.StartAll()
+	gone, stays := ca.Client("gone"), ca.Client("stays")
+	for _, client := range []*tls.Config{gone, stays} {
+		if body, _, err := health(n.ClientURL, client); err != nil || !strings.Contains(body, `"true"`) {
+			t.Fatalf("%q, %v", body, err)
+		}
+	}
+	ca.Revoke("clients", gone.Certificates[0].Leaf)
+	if body, _, err := health(n.ClientURL, gone); err == nil {
+		t.Errorf("a revoked certificate: %q", body)
+	}
+	waitLog(t, n, "a certificate of its chain was revoked (gone)")
+	if _, _, err := health(n.ClientURL, stays); err != nil {
+		t.Error(err)
+	}
+	stays.MaxVersion = tls.VersionTLS12
+	conn, err := tls.Dial("tcp", n.Endpoint(), stays)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got := tls.CipherSuiteName(conn.ConnectionState().CipherSuite); got != suite {
+		t.Errorf("%s is spoken", got)
+	}
+}
+
 // What cannot work is said in one line before anything runs.
 func TestBadCertificatesAreRefusedAtTheStart(t *testing.T) {
 	ca := cluster.NewAuthority(t, cluster.TempDir(t), "ca")
