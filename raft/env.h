@@ -45,6 +45,9 @@ struct network {
     void (*fetch_end)(void *ctx);
     /* Bytes for that member that have not left yet. May be NULL: none ever wait. */
     size_t (*unsent)(void *ctx, uint64_t to);
+    /* The version of the protocol (raft/peer_frame.h) that may be spoken to that member now; 0: it is not connected. May be NULL:
+     * the oldest. */
+    unsigned (*protocol)(void *ctx, uint64_t to);
 };
 
 /* Queues, each strictly in order, each of one thread: log flushes; applies to the store; checkpoints. */

@@ -7,6 +7,25 @@
 
 /* ---- messages of the core ---- */
 
+/* At the end of an append and of its answer, or nothing: members of the first protocol take no byte more than they know. */
+static void round_encode(uint64_t round, struct bytes *out)
+{
+    if (round != 0)
+        bytes_u64(out, round);
+}
+
+static uint64_t round_decode(struct reader *r)
+{
+    uint64_t round;
+
+    if (reader_status(r) < 0 || reader_left(r) == 0)
+        return 0;
+    round = reader_u64(r);
+    if (round == 0)
+        reader_fail(r);
+    return round;
+}
+
 static void append_encode(const struct peer_append *m, struct bytes *out)
 {
     bytes_u64(out, m->term);
@@ -19,6 +38,7 @@ static void append_encode(const struct peer_append *m, struct bytes *out)
         bytes_u8(out, (uint8_t)m->entries[i].type);
         bytes_u32_slice(out, m->entries[i].payload);
     }
+    round_encode(m->round, out);
 }
 
 void peer_message_encode(const struct peer_message *m, struct bytes *out)
@@ -44,6 +64,7 @@ void peer_message_encode(const struct peer_message *m, struct bytes *out)
         bytes_u64(out, m->append_result.term);
         bytes_u64(out, m->append_result.rejected);
         bytes_u64(out, m->append_result.last_index);
+        round_encode(m->append_result.round, out);
         break;
     case PEER_TIMEOUT_NOW:
         bytes_u64(out, m->timeout_now.term);
@@ -93,6 +114,7 @@ static int append_decode(struct reader *r, struct arena *arena, struct peer_appe
     }
     m.entries = entries;
     m.n_entries = n;
+    m.round = round_decode(r);
     *ret_m = m;
     return 0;
 }
@@ -127,6 +149,7 @@ int peer_message_decode(uint8_t type, struct slice in, struct arena *arena, stru
         m.append_result.term = part_read_term(&r);
         m.append_result.rejected = part_read_number(&r);
         m.append_result.last_index = part_read_number(&r);
+        m.append_result.round = round_decode(&r);
         break;
     case PEER_TIMEOUT_NOW:
         m.timeout_now.term = part_read_term(&r);

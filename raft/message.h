@@ -61,12 +61,14 @@ struct peer_append {
     uint64_t term, prev_index, prev_term, commit;
     const struct log_entry *entries; /* indexes follow prev_index */
     size_t n_entries;
+    uint64_t round; /* of reads, which this append asks to confirm; 0: none. For members of PEER_PROTOCOL_ROUNDS alone */
 };
 
 struct peer_append_result {
     uint64_t term;
     uint64_t rejected;   /* 0: accepted; else the prev_index that did not match */
     uint64_t last_index; /* durable and matching up to here; with rejected: a hint where to try */
+    uint64_t round;      /* of an append of this term that has come; 0: none */
 };
 
 struct peer_timeout_now {

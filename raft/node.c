@@ -304,8 +304,12 @@ void node_advance(struct node *n)
         watch_absence(n);
         proposals_committed(n);
         if (!n->failed)
+            reads_open(n);
+        if (!n->failed)
             proposals_pump(n);
         commit_pump(n); /* behind whatever this turn sent anyway, and before the loop is kept busy */
+        if (!n->failed)
+            reads_ask(n);
         more |= node_flush_pump(n);
         more |= apply_pump(n);
         removal_pump(n);
@@ -363,9 +367,14 @@ static int receive_core(struct node *n, uint64_t from, uint8_t type, struct slic
         return rc;
     if (m.type == PEER_APPEND && (!node_may_write(n) || n->snapshots.replacing))
         m.append.n_entries = 0; /* a heartbeat all the same: the leader sends them again */
+    if (m.type == PEER_APPEND && m.append.round != 0)
+        reads_round_came(n, from, m.append.term, m.append.round);
     rc = core_receive(n->core, node_now(n), &m);
     if (rc == -EBADMSG && core_error(n->core)[0] == '\0')
         return rc; /* the peer's fault, not ours */
+    reads_answer(n);
+    if (m.type == PEER_APPEND_RESULT)
+        reads_round_confirmed(n, from, m.append_result.term, m.append_result.round);
     if (m.type == PEER_APPEND && from == core_leader(n->core))
         n->leader_gone_ms = 0;
     node_core_ok(n, rc);

@@ -47,17 +47,21 @@ static size_t unsent_bytes(const struct node *n, uint64_t peer)
     return n->network.unsent != NULL ? n->network.unsent(n->network.ctx, peer) : 0;
 }
 
-/* One message of the core as frames of bounded size: the receiver takes them as so many appends. What would make the peer's queue
- * longer than it may be is not sent: what stands there already says that this leader lives, and what comes behind the gap makes
- * the peer ask for the rest. */
+/* What n->frame holds is one append as a whole. */
+static void send_frame(struct node *n, uint64_t to, const struct peer_append *a)
+{
+    node_send(n, to, PEER_APPEND, &n->frame);
+    commit_was_told(n, to, min_u64(a->commit, a->prev_index + a->n_entries));
+    reads_round_sent(n, to, a->round);
+}
+
+/* One message of the core as frames of bounded size: the receiver takes them as so many appends. */
 static int send_append(struct node *n, const struct peer_message *message)
 {
     struct peer_message m = *message;
     size_t left = message->append.n_entries, sent_bytes = unsent_bytes(n, m.peer);
     int rc = 0;
 
-    if (left > 0 && sent_bytes >= NODE_APPEND_BYTES)
-        return 0;
     m.append.entries = n->send_entries;
     do {
         size_t count = 0, bytes = 0;
@@ -70,8 +74,8 @@ static int send_append(struct node *n, const struct peer_message *message)
         m.append.n_entries = count;
         bytes_reset(&n->frame);
         peer_message_encode(&m, &n->frame);
-        node_send(n, m.peer, (uint8_t)m.type, &n->frame);
-        commit_was_told(n, m.peer, min_u64(m.append.commit, m.append.prev_index + count));
+        send_frame(n, m.peer, &m.append);
+        m.append.round = 0; /* the first answer counts */
         if (count == 0)
             break;
         left -= count;
@@ -87,31 +91,47 @@ static int send_append(struct node *n, const struct peer_message *message)
 static bool same_append(const struct peer_message *a, const struct peer_message *b)
 {
     return a->type == PEER_APPEND && b->type == PEER_APPEND && a->append.prev_index == b->append.prev_index &&
-           a->append.n_entries == b->append.n_entries && a->append.commit == b->append.commit;
+           a->append.n_entries == b->append.n_entries && a->append.commit == b->append.commit &&
+           a->append.round == b->append.round;
+}
+
+/* What would make the peer's queue longer than it may be is not sent: what stands there already says that this leader lives, and
+ * what comes behind the gap makes the peer ask for the rest. */
+static bool has_no_room(const struct node *n, const struct peer_message *m)
+{
+    return m->append.n_entries > 0 && unsent_bytes(n, m->peer) >= NODE_APPEND_BYTES;
 }
 
 static int send_messages(struct node *n, const struct core_ready *ready)
 {
-    for (size_t i = 0; i < ready->n_messages; i++) {
-        const struct peer_message *m = &ready->messages[i];
-        size_t frame_entries = m->type == PEER_APPEND ? m->append.n_entries : 0;
+    struct peer_message whole = {0}; /* the append that n->frame holds, if it is one */
 
-        /* Followers that are level get the same bytes: encode once, when all fits one frame. */
-        if (i > 0 && frame_entries <= 1 && same_append(&ready->messages[i - 1], m)) {
-            node_send(n, m->peer, (uint8_t)m->type, &n->frame);
-            commit_was_told(n, m->peer, min_u64(m->append.commit, m->append.prev_index + m->append.n_entries));
+    for (size_t i = 0; i < ready->n_messages; i++) {
+        struct peer_message m = ready->messages[i];
+        int rc;
+
+        if (m.type == PEER_APPEND && has_no_room(n, &m))
+            continue;
+        if (m.type == PEER_APPEND)
+            m.append.round = reads_round_for(n, m.peer);
+        if (m.type == PEER_APPEND && same_append(&whole, &m)) { /* followers that are level get the same bytes */
+            send_frame(n, m.peer, &m.append);
             continue;
         }
-        if (m->type == PEER_APPEND) {
-            int rc = send_append(n, m);
-
+        whole = (struct peer_message){0};
+        if (m.type == PEER_APPEND) {
+            rc = send_append(n, &m);
             if (rc < 0)
                 return rc;
+            if (m.append.n_entries <= 1)
+                whole = m;
             continue;
         }
+        if (m.type == PEER_APPEND_RESULT)
+            m.append_result.round = reads_round_back(n, m.peer, m.append_result.term);
         bytes_reset(&n->frame);
-        peer_message_encode(m, &n->frame);
-        node_send(n, m->peer, (uint8_t)m->type, &n->frame);
+        peer_message_encode(&m, &n->frame);
+        node_send(n, m.peer, (uint8_t)m.type, &n->frame);
     }
     return 0;
 }

@@ -103,7 +103,13 @@ struct reads {
     uint64_t sent_ms;
     uint64_t acked[NODE_MAX_MEMBERS];
     size_t n_acked;
+    uint64_t asked[NODE_MAX_MEMBERS]; /* by an append that carried the round, or by a message of its own */
+    size_t n_asked;
     struct remote_read remote[NODE_MAX_MEMBERS];
+    /* On a follower: the newest round that an append carried and no answer has carried back. sequence 0: none. */
+    struct {
+        uint64_t leader, term, sequence;
+    } owed;
 };
 
 /* What an applied command did to a lease. */
@@ -373,11 +379,6 @@ void checkpoints_replaced(struct node *n, uint64_t index, uint64_t bytes);
 void readers_init(struct node *n);
 void readers_pump(struct node *n);
 
-/* swap.c */
-/* Another environment is named in CURRENT (checkpoint_install()): closes the store that was, opens that one, and tells
- * its epoch. With no job out and checkpoints_busy() false. The node has failed when it does not succeed. */
-int node_reopen_store(struct node *n);
-
 /* proposal.c */
 int proposals_init(struct node *n);
 void proposals_fini(struct node *n, uint16_t status);
@@ -401,7 +402,7 @@ bool proposals_submit_own(struct node *n, struct command *commands, size_t count
 /* lease.c */
 int leases_init(struct node *n);
 void leases_fini(struct node *n, uint16_t status);
-int leases_load(struct node *n); /* from the store: at the start, and when another environment takes its place */
+int leases_load(struct node *n); /* from the store, at the start */
 void leases_applied(struct node *n, const struct lease_event *events, size_t count);
 void leases_pump(struct node *n);
 void leases_run_clock(struct node *n);
@@ -479,6 +480,8 @@ int members_is_removed(struct node *n, uint64_t id, bool *ret_removed);
 /* read.c */
 void reads_init(struct node *n);
 void reads_fini(struct node *n, uint16_t status);
+void reads_open(struct node *n); /* before anything is sent in this turn: its appends carry the round */
+void reads_ask(struct node *n);  /* whoever none of them went to */
 void reads_pump(struct node *n);
 void reads_expire(struct node *n);
 void reads_fail_all(struct node *n);
@@ -487,5 +490,12 @@ int reads_receive_index(struct node *n, uint64_t from, struct slice payload);
 int reads_receive_reply(struct node *n, uint64_t from, struct slice payload);
 int reads_receive_confirm(struct node *n, uint64_t from, struct slice payload);
 int reads_receive_confirmed(struct node *n, uint64_t from, struct slice payload);
+uint64_t reads_round_for(const struct node *n, uint64_t peer); /* that an append to it may carry now; 0: none */
+void reads_round_sent(struct node *n, uint64_t peer, uint64_t round); /* 0: nothing */
+void reads_round_came(struct node *n, uint64_t from, uint64_t term, uint64_t round); /* with an append */
+/* That the answer to an append carries; it is owed no more. */
+uint64_t reads_round_back(struct node *n, uint64_t to, uint64_t term);
+void reads_answer(struct node *n); /* a round that no answer to an append carries back soon */
+void reads_round_confirmed(struct node *n, uint64_t from, uint64_t term, uint64_t round);
 
 #endif

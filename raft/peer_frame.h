@@ -13,7 +13,7 @@
 #define PEER_FRAME_HEAD_BYTES 12
 #define PEER_FRAME_MAX_BYTES (16 * 1024 * 1024) /* payload; the node's own limit is below (raft/message.h) */
 #define PEER_HELLO_MAX_BYTES 8192               /* payload of a frame before the hello was accepted */
-#define PEER_PROTOCOL 1                         /* the newest version of framing that this program speaks */
+#define PEER_PROTOCOL 2                         /* the newest version that this program speaks */
 #define PEER_PROTOCOL_MIN 1                     /* and the oldest */
 
 /* 1 to 15 are the transport's, the others the node's (raft/message.h). */
@@ -29,6 +29,8 @@ enum peer_frame_type {
     PEER_FRAME_FETCH_END = 9,   /* or: it is not there any more; the connection ends */
     PEER_FRAME_NODE_FIRST = 16,
 };
+
+#define PEER_PROTOCOL_ROUNDS 2 /* from here on an append and its answer may carry a round of reads (raft/message.h) */
 
 enum peer_hello_code {
     PEER_HELLO_OK = 0,

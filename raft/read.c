@@ -9,11 +9,18 @@
  * began no newer leader could have been elected, so the commit index covered everything acknowledged. A
  * follower asks the leader for such an index. One round at a time; who comes later joins the next, so the
  * cost does not grow with the readers. A round needs the leader's first entry to be committed: before that
- * its commit index may lag behind what an older leader acknowledged. An append result identifies no round
- * and is never counted. */
+ * its commit index may lag behind what an older leader acknowledged.
+ *
+ * Under load a round rides: it opens before the turn's appends are sent, and each of them carries its sequence, so does
+ * the answer to it. Whoever no append goes to soon is asked by a message of its own, and after a heartbeat interval everyone
+ * whose answer is missing. An append result without a sequence, or with another one, identifies no round and is never
+ * counted: it may answer what was sent before the reads were asked for. One that refuses for the log's sake counts like
+ * any other: its sender has had the append in this term. */
 #include "raft/node_state.h"
 
 #include <errno.h>
+
+#include "raft/peer_frame.h"
 
 #define NEVER UINT64_MAX
 
@@ -112,6 +119,30 @@ static void move_all(struct list *from, struct list *to, int state, uint64_t rea
     }
 }
 
+static bool holds(const uint64_t *ids, size_t n, uint64_t id)
+{
+    for (size_t i = 0; i < n; i++)
+        if (ids[i] == id)
+            return true;
+    return false;
+}
+
+static bool was_asked(const struct node *n, uint64_t id)
+{
+    return holds(n->reads.asked, n->reads.n_asked, id);
+}
+
+static bool has_acked(const struct node *n, uint64_t id)
+{
+    return holds(n->reads.acked, n->reads.n_acked, id);
+}
+
+static void note_asked(struct node *n, uint64_t id)
+{
+    if (n->reads.n_asked < NODE_MAX_MEMBERS && !was_asked(n, id))
+        n->reads.asked[n->reads.n_asked++] = id;
+}
+
 static void send_confirm(struct node *n)
 {
     struct core_member members[NODE_MAX_MEMBERS];
@@ -120,9 +151,35 @@ static void send_confirm(struct node *n)
 
     bytes_reset(&n->frame);
     peer_read_confirm_encode(&m, &n->frame);
-    for (size_t i = 0; i < count && i < NODE_MAX_MEMBERS; i++)
-        if (members[i].voter && members[i].id != n->config.id)
-            node_send(n, members[i].id, PEER_READ_CONFIRM, &n->frame);
+    for (size_t i = 0; i < count && i < NODE_MAX_MEMBERS; i++) {
+        uint64_t id = members[i].id;
+
+        if (!members[i].voter || id == n->config.id || was_asked(n, id) || has_acked(n, id))
+            continue;
+        node_send(n, id, PEER_READ_CONFIRM, &n->frame);
+        note_asked(n, id);
+    }
+}
+
+static bool disk_is_quick(const struct node *n)
+{
+    return n->flush_took_ms <= NODE_INLINE_MS;
+}
+
+/* An answer goes by itself, unless a flush is out already: what that one made durable is told soon, and carries it. */
+void reads_answer(struct node *n)
+{
+    struct reads *rs = &n->reads;
+    struct peer_read_confirm m = {.term = rs->owed.term, .sequence = rs->owed.sequence};
+
+    if (rs->owed.sequence == 0 || (n->flush_out && disk_is_quick(n)))
+        return;
+    rs->owed.sequence = 0;
+    if (m.term != core_term(n->core) || rs->owed.leader != core_leader(n->core))
+        return;
+    bytes_reset(&n->frame);
+    peer_read_confirm_encode(&m, &n->frame);
+    node_send(n, rs->owed.leader, PEER_READ_CONFIRMED, &n->frame);
 }
 
 static void send_question(struct node *n)
@@ -184,7 +241,7 @@ static void open_round(struct node *n)
     rs->leader = core_leader(n->core);
     rs->index = core_commit(n->core);
     rs->sent_ms = node_now(n);
-    rs->n_acked = 0;
+    rs->n_acked = rs->n_asked = 0;
     move_all(&rs->waiting, &rs->asking, BARRIER_ASKING, 0);
     if (!node_is_leader(n)) {
         send_question(n);
@@ -195,8 +252,6 @@ static void open_round(struct node *n)
             rs->remote[i].state = BARRIER_ASKING;
     if (has_quorum(n))
         finish_round(n, rs->index);
-    else
-        send_confirm(n);
 }
 
 static bool may_open(const struct node *n)
@@ -226,13 +281,13 @@ static void release_applied(struct node *n)
     end_list(n, &ready, STATUS_OK);
 }
 
-void reads_pump(struct node *n)
+void reads_open(struct node *n)
 {
     struct reads *rs = &n->reads;
 
-    end_list(n, &rs->ended, STATUS_OK);
     if (rs->open && node_now(n) >= rs->sent_ms + n->config.heartbeat_ms) {
         rs->sent_ms = node_now(n); /* the question or its answers may be lost */
+        rs->n_asked = 0;
         if (node_is_leader(n))
             send_confirm(n);
         else
@@ -240,7 +295,78 @@ void reads_pump(struct node *n)
     }
     if (may_open(n))
         open_round(n);
+}
+
+/* Commands wait for a flush that is nearly over: their entry goes to everybody then. */
+static bool append_follows(const struct node *n)
+{
+    return disk_is_quick(n) && n->flush_out && !list_empty(&n->proposals.queued) && core_can_submit(n->core);
+}
+
+void reads_ask(struct node *n)
+{
+    if (n->reads.open && node_is_leader(n) && !append_follows(n))
+        send_confirm(n);
+}
+
+void reads_pump(struct node *n)
+{
+    end_list(n, &n->reads.ended, STATUS_OK);
+    reads_answer(n);
     release_applied(n);
+}
+
+/* ---- the round on appends ---- */
+
+uint64_t reads_round_for(const struct node *n, uint64_t peer)
+{
+    const struct reads *rs = &n->reads;
+
+    if (!rs->open || !node_is_leader(n) || rs->term != core_term(n->core) || was_asked(n, peer) || has_acked(n, peer) ||
+        !core_is_voter(n->core, peer) || n->network.protocol == NULL ||
+        n->network.protocol(n->network.ctx, peer) < PEER_PROTOCOL_ROUNDS)
+        return 0;
+    return rs->sequence;
+}
+
+void reads_round_sent(struct node *n, uint64_t peer, uint64_t round)
+{
+    if (round != 0)
+        note_asked(n, peer);
+}
+
+void reads_round_came(struct node *n, uint64_t from, uint64_t term, uint64_t round)
+{
+    if (term < core_term(n->core) || (term == n->reads.owed.term && round < n->reads.owed.sequence))
+        return; /* late */
+    n->reads.owed.leader = from;
+    n->reads.owed.term = term;
+    n->reads.owed.sequence = round;
+}
+
+/* That this member's term was the leader's when it had the append stays true; it is said in that term alone. */
+uint64_t reads_round_back(struct node *n, uint64_t to, uint64_t term)
+{
+    uint64_t round = n->reads.owed.sequence;
+
+    if (round == 0 || to != n->reads.owed.leader || term != n->reads.owed.term || term != core_term(n->core) ||
+        n->network.protocol == NULL || n->network.protocol(n->network.ctx, to) < PEER_PROTOCOL_ROUNDS)
+        return 0;
+    n->reads.owed.sequence = 0;
+    return round;
+}
+
+void reads_round_confirmed(struct node *n, uint64_t from, uint64_t term, uint64_t round)
+{
+    struct reads *rs = &n->reads;
+
+    if (!rs->open || !node_is_leader(n) || term != rs->term || term != core_term(n->core) || round != rs->sequence ||
+        has_acked(n, from))
+        return;
+    if (rs->n_acked < NODE_MAX_MEMBERS)
+        rs->acked[rs->n_acked++] = from;
+    if (has_quorum(n))
+        finish_round(n, rs->index);
 }
 
 /* What a round has gathered counts for its leader, term and membership alone. */
@@ -318,22 +444,12 @@ int reads_receive_confirm(struct node *n, uint64_t from, struct slice payload)
 
 int reads_receive_confirmed(struct node *n, uint64_t from, struct slice payload)
 {
-    struct reads *rs = &n->reads;
     struct peer_read_confirm m;
     int rc = peer_read_confirm_decode(payload, &m);
 
     if (rc < 0)
         return rc;
-    if (!rs->open || !node_is_leader(n) || m.term != rs->term || m.term != core_term(n->core) ||
-        m.sequence != rs->sequence)
-        return 0;
-    for (size_t i = 0; i < rs->n_acked; i++)
-        if (rs->acked[i] == from)
-            return 0;
-    if (rs->n_acked < NODE_MAX_MEMBERS)
-        rs->acked[rs->n_acked++] = from;
-    if (has_quorum(n))
-        finish_round(n, rs->index);
+    reads_round_confirmed(n, from, m.term, m.sequence);
     return 0;
 }
 

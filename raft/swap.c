@@ -1,5 +1,4 @@
-/* swap.c - another store in place of the node's, while it runs: for defragmentation, onto a fresh checkpoint of its own; and the
- * reopening behind an installed checkpoint of another member.
+/* swap.c - another store in place of the node's, while it runs: for defragmentation, onto a fresh checkpoint of its own.
  *
  *  MAKING       worker: a checkpoint is written and becomes env.<epoch + 1>, which nobody knows of
  *  CATCHING_UP  worker: entries that were applied meanwhile are applied to it too, in rounds, from the log, which holds them;
@@ -176,36 +175,4 @@ void swap_step(struct node *n)
     case CP_WRITING:
         break;
     }
-}
-
-/* ---- behind an installed checkpoint ---- */
-
-int node_reopen_store(struct node *n)
-{
-    struct store_options options = next_options(n);
-    struct store_read *read = NULL;
-    struct store_meta meta;
-    int rc;
-
-    store_close(n->store);
-    n->store = NULL;
-    rc = store_open(n->store_dir, &options, &n->store);
-    if (rc == 0)
-        rc = store_read_begin(n->store, &read);
-    if (rc == 0)
-        rc = store_read_meta(read, &meta);
-    if (rc == 0) {
-        n->applied_index = meta.applied_index;
-        n->applied_term = meta.applied_term;
-        n->epoch = meta.epoch;
-        n->revision = meta.revision;
-    }
-    store_read_end(read);
-    if (rc < 0) {
-        node_fail(n, rc, "the store in %s cannot be opened again: %s", n->store_dir, strerror(-rc));
-        return rc;
-    }
-    if (n->callbacks.on_revision != NULL)
-        n->callbacks.on_revision(n->callbacks.ctx, n->epoch, n->revision);
-    return 0;
 }

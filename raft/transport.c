@@ -108,6 +108,13 @@ static size_t unsent(void *ctx, uint64_t to)
     return d != NULL && d->state == DIAL_UP ? stream_unsent(&d->conn->stream) : 0;
 }
 
+static unsigned protocol(void *ctx, uint64_t to)
+{
+    const struct dial *d = dial_find(ctx, to);
+
+    return d != NULL && d->state == DIAL_UP ? d->conn->protocol : 0;
+}
+
 /* Before the loop waits: all that this turn has queued for a peer goes out with one call. */
 static void on_prepare(uv_prepare_t *p)
 {
@@ -184,7 +191,8 @@ static void forget(void *ctx, uint64_t id)
 
 void transport_table(struct transport *t, struct network *ret_network)
 {
-    *ret_network = (struct network){t, send_frame, set_peers, push_out, forget, transport_fetch, transport_fetch_end, unsent};
+    *ret_network = (struct network){t, send_frame, set_peers, push_out, forget, transport_fetch, transport_fetch_end, unsent,
+                                    protocol};
 }
 
 struct transport_counters transport_counters(const struct transport *t)

@@ -251,6 +251,7 @@ static int take_reply(struct dial *d, struct slice payload)
         m.version > PEER_PROTOCOL)
         return -EBADMSG;
     d->conn->greeted = true;
+    d->conn->protocol = m.version;
     d->backoff_ms = BACKOFF_MIN_MS;
     forget_addresses(d);
     if (d->complained)

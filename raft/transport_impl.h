@@ -21,6 +21,7 @@ struct peer_conn {
     struct dial *dial; /* of a dialled one */
     struct bulk *bulk; /* a file is sent on it, and nothing else */
     bool greeted;      /* hello passed */
+    unsigned protocol; /* of a dialled one, then */
     uint64_t peer;     /* after the hello */
     uint64_t made_ms, heard_ms;
     struct list link; /* transport.conns */

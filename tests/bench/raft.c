@@ -1,7 +1,9 @@
 /* raft.c - the node alone: processes on loopback, each with log, transport and store; the proposer is in the leader's own
  * process. Then the time from kill -9 of a leader to the next one.
  *
- *   raft DIR [nodes] [seconds for a depth] [elections]
+ *   raft DIR [nodes] [seconds for a depth] [elections] [readers]
+ *
+ * Readers: so many barriers of linearizable reads wait beside the commands, one after the other each.
  *
  * Prints a table for docs/bench.md, beside the disk's own rate of fdatasync in the same run. */
 #include <dirent.h>
@@ -36,6 +38,7 @@
 
 struct seat { /* of one node, written by it */
     uint64_t leader, term;       /* as it knows them */
+    uint64_t frames;             /* sent to other members */
     uint64_t led_ns;             /* when it became the leader of .term; 0: it is not */
     uint64_t applied;
     pid_t pid;
@@ -47,10 +50,11 @@ struct shared {
     volatile double seconds;
     struct seat seats[MAX_NODES];
     double ops, p50_us, p99_us;
+    double reads, read_p50_us, read_p99_us; /* with readers */
 };
 
 static struct shared *shared;
-static unsigned n_nodes = 3, first_port;
+static unsigned n_nodes = 3, first_port, n_readers;
 static const char *dir;
 
 static uint64_t now_ns(void)
@@ -79,8 +83,13 @@ struct bench {
     struct node *node;
     uint64_t order, begin_ns, end_ns;
     unsigned in_flight;
-    uint32_t *samples;
-    size_t n_samples;
+    uint32_t *samples, *read_samples;
+    size_t n_samples, n_read_samples;
+    struct looker {
+        struct node_barrier barrier;
+        struct bench *bench;
+        uint64_t began_ns;
+    } readers[MAX_DEPTH];
     struct proposer {
         struct node_proposal proposal;
         struct bench *bench;
@@ -150,16 +159,59 @@ static int compare_u32(const void *a, const void *b)
     return (*(const uint32_t *)a > *(const uint32_t *)b) - (*(const uint32_t *)a < *(const uint32_t *)b);
 }
 
+static double percentile_us(uint32_t *samples, size_t n, unsigned percent)
+{
+    return n > 0 ? samples[n * percent / 100] / 10.0 : 0;
+}
+
 static void finish(struct bench *b)
 {
     double seconds = (double)(now_ns() - b->begin_ns) / 1e9;
 
+    if (--b->in_flight > 0)
+        return;
     qsort(b->samples, b->n_samples, sizeof *b->samples, compare_u32);
+    qsort(b->read_samples, b->n_read_samples, sizeof *b->read_samples, compare_u32);
     shared->ops = (double)b->n_samples / seconds;
-    shared->p50_us = b->n_samples > 0 ? b->samples[b->n_samples / 2] / 10.0 : 0;
-    shared->p99_us = b->n_samples > 0 ? b->samples[b->n_samples * 99 / 100] / 10.0 : 0;
+    shared->p50_us = percentile_us(b->samples, b->n_samples, 50);
+    shared->p99_us = percentile_us(b->samples, b->n_samples, 99);
+    shared->reads = (double)b->n_read_samples / seconds;
+    shared->read_p50_us = percentile_us(b->read_samples, b->n_read_samples, 50);
+    shared->read_p99_us = percentile_us(b->read_samples, b->n_read_samples, 99);
     shared->done = b->order;
 }
+
+/* ---- the readers ---- */
+
+static void read_again(struct looker *r);
+
+static void on_read(struct node_barrier *barrier, uint16_t status, uint64_t epoch, int64_t revision)
+{
+    struct looker *r = LIST_ITEM(barrier, struct looker, barrier);
+    struct bench *b = r->bench;
+    uint64_t now = now_ns();
+
+    if (status != STATUS_OK) {
+        fprintf(stderr, "raft: a read ends with %s\n", status_name(status));
+        _exit(1);
+    }
+    if (b->n_read_samples < MAX_SAMPLES)
+        b->read_samples[b->n_read_samples++] = (uint32_t)((now - r->began_ns) / 100);
+    if (now < b->end_ns)
+        read_again(r);
+    else
+        finish(b);
+}
+
+static void read_again(struct looker *r)
+{
+    memset(&r->barrier, 0, sizeof r->barrier);
+    r->barrier.done = on_read;
+    r->began_ns = now_ns();
+    node_barrier(r->bench->node, &r->barrier);
+}
+
+/* ---- the proposer ---- */
 
 static void on_done(struct node_proposal *p, uint16_t status, int64_t revision, struct slice body)
 {
@@ -173,11 +225,9 @@ static void on_done(struct node_proposal *p, uint16_t status, int64_t revision, 
     }
     if (b->n_samples < MAX_SAMPLES)
         b->samples[b->n_samples++] = (uint32_t)((now - op->began_ns) / 100);
-    if (now < b->end_ns) {
+    if (now < b->end_ns)
         propose(op);
-        return;
-    }
-    if (--b->in_flight == 0)
+    else
         finish(b);
 }
 
@@ -201,18 +251,23 @@ static void on_look(uv_timer_t *t)
 
     node_status(b->node, &st);
     shared->seats[b->index].applied = st.applied_index;
+    shared->seats[b->index].frames = transport_counters(b->transport).frames_sent;
     if (shared->order == b->order)
         return;
     b->order = shared->order;
     if (!st.is_leader)
         return;
-    b->n_samples = 0;
+    b->n_samples = b->n_read_samples = 0;
     b->begin_ns = now_ns();
     b->end_ns = b->begin_ns + (uint64_t)(shared->seconds * 1e9);
-    b->in_flight = shared->depth;
+    b->in_flight = shared->depth + n_readers;
     for (unsigned i = 0; i < shared->depth; i++) {
         b->ops[i].bench = b;
         propose(&b->ops[i]);
+    }
+    for (unsigned i = 0; i < n_readers; i++) {
+        b->readers[i].bench = b;
+        read_again(&b->readers[i]);
     }
 }
 
@@ -292,6 +347,7 @@ static void run_node(unsigned index)
     b->index = index;
     b->order = shared->order;
     b->samples = malloc(MAX_SAMPLES * sizeof *b->samples);
+    b->read_samples = malloc(MAX_SAMPLES * sizeof *b->read_samples);
     encode(b);
     uv_loop_init(&b->loop);
     rc = open_bench(b, text, sizeof text);
@@ -430,12 +486,22 @@ static double sync_rate(void)
     return (double)n / ((double)(now_ns() - began) / 1e9);
 }
 
+static double frames_sent(void)
+{
+    double total = 0;
+
+    for (unsigned i = 0; i < n_nodes; i++)
+        total += (double)shared->seats[i].frames;
+    return total;
+}
+
 static void measure(unsigned depth, double seconds)
 {
-    double syncs = sync_rate(), cpu, bytes, ops;
+    double syncs = sync_rate(), cpu, bytes, ops, frames;
     uint64_t give_up;
 
     wait_leader();
+    frames = frames_sent();
     cpu = cpu_s();
     bytes = written_bytes();
     shared->depth = depth;
@@ -449,10 +515,15 @@ static void measure(unsigned depth, double seconds)
         }
         pause_ms(1);
     }
-    ops = shared->ops * seconds;
-    printf("| %u | %u | %.0f | %.2f | %.2f | %.1f | %.2f | %.0f | %.2f |\n", n_nodes, depth, shared->ops,
+    ops = (shared->ops + shared->reads) * seconds;
+    printf("| %u | %u | %.0f | %.2f | %.2f | %.1f | %.2f | %.0f | %.2f |", n_nodes, depth, shared->ops,
            shared->p50_us / 1000, shared->p99_us / 1000, (cpu_s() - cpu) / ops * 1e6, (written_bytes() - bytes) / ops / 1000,
            syncs, shared->ops / syncs);
+    pause_ms(20); /* the seats say how many frames there were */
+    if (n_readers > 0)
+        printf(" %u | %.0f | %.2f | %.2f | %.3f |", n_readers, shared->reads, shared->read_p50_us / 1000, shared->read_p99_us / 1000,
+               (frames_sent() - frames) / ops);
+    printf("\n");
     fflush(stdout);
 }
 
@@ -502,14 +573,15 @@ int main(int argc, char **argv)
     unsigned count = argc > 4 ? (unsigned)atoi(argv[4]) : 0;
 
     if (argc < 2) {
-        fprintf(stderr, "usage: raft DIR [nodes] [seconds] [elections]\n");
+        fprintf(stderr, "usage: raft DIR [nodes] [seconds] [elections] [readers]\n");
         return 2;
     }
     dir = argv[1];
     first_port = 21000 + (unsigned)getpid() % 10000;
     if (argc > 2)
         n_nodes = (unsigned)atoi(argv[2]);
-    if (n_nodes < 1 || n_nodes > MAX_NODES)
+    n_readers = argc > 5 ? (unsigned)atoi(argv[5]) : 0;
+    if (n_nodes < 1 || n_nodes > MAX_NODES || n_readers > MAX_DEPTH)
         return 2;
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     if (shared == MAP_FAILED)

@@ -10,7 +10,7 @@
 #define BRANCHES(X)                                                                                                    \
     X(flush_in_line) X(flush_in_worker) X(apply_in_line) X(apply_in_worker) X(truncate) X(noop_of_ours)                 \
     X(entry_of_one_command) X(entry_of_many_commands) X(forward) X(forward_received) X(forward_refused)                 \
-    X(requeued) X(read_question) X(read_answer) X(read_confirm) X(read_confirmed) X(transfer) X(fail_all_proposals)     \
+    X(requeued) X(read_question) X(read_answer) X(read_confirm) X(read_confirmed) X(round_rides_out) X(round_rides_back) X(transfer) X(fail_all_proposals)     \
     X(fail_all_reads) X(expire_proposals) X(expire_reads) X(started_with_base) X(timeout_now) X(append_rejected)         \
     X(append_in_parts) X(session_answer_kept) X(vote_durable) X(lost_leadership) X(disk_full) X(tend)          \
     X(read_back_of_an_entry) X(forget_leader)        \
@@ -44,6 +44,7 @@ static const char *const mutants[] = {
     "forgetful_vote",     /* term and vote are not synced */
     "no_sessions",        /* a retried command is applied again */
     "read_without_round", /* the leader trusts itself */
+    "round_of_before",    /* any answer to an append confirms the round, that of one from before it too */
     "commit_goes_back",   /* the library's commit index as it is */
     "keepalive_without_round", /* a leader confirms keep-alives by itself */
     "keepalive_with_note", /* and leaves what a checkpoint noted */
@@ -105,6 +106,33 @@ bool __wrap_apply_pump(struct node *n)
     else if (!was_out && n->apply_out)
         HIT(apply_in_worker);
     return in_line;
+}
+
+void __real_reads_round_sent(struct node *n, uint64_t peer, uint64_t round);
+void __wrap_reads_round_sent(struct node *n, uint64_t peer, uint64_t round);
+void __wrap_reads_round_sent(struct node *n, uint64_t peer, uint64_t round)
+{
+    if (round != 0)
+        HIT(round_rides_out);
+    __real_reads_round_sent(n, peer, round);
+}
+
+uint64_t __real_reads_round_back(struct node *n, uint64_t to, uint64_t term);
+uint64_t __wrap_reads_round_back(struct node *n, uint64_t to, uint64_t term);
+uint64_t __wrap_reads_round_back(struct node *n, uint64_t to, uint64_t term)
+{
+    uint64_t round = __real_reads_round_back(n, to, term);
+
+    if (round != 0)
+        HIT(round_rides_back);
+    return round;
+}
+
+void __real_reads_round_confirmed(struct node *n, uint64_t from, uint64_t term, uint64_t round);
+void __wrap_reads_round_confirmed(struct node *n, uint64_t from, uint64_t term, uint64_t round);
+void __wrap_reads_round_confirmed(struct node *n, uint64_t from, uint64_t term, uint64_t round)
+{
+    __real_reads_round_confirmed(n, from, term, mutant_is("round_of_before") ? n->reads.sequence : round);
 }
 
 size_t __real_core_voters(const struct core *c);

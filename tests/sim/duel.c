@@ -25,7 +25,7 @@ struct duel {
 
 void duel_world(struct world *w)
 {
-    w->duel = w->members_change = w->lax_reconfig = true;
+    w->members_change = w->lax_reconfig = true;
     w->n_first = w->n_nodes = VOTERS;
     w->faults.latency = 200 + rng_below(&w->rng, 10 * MS);
     w->faults.duplicate = rng_chance(&w->rng, 500) ? (unsigned)rng_below(&w->rng, 100) : 0;
@@ -44,7 +44,7 @@ static bool run_until(struct duel *d, bool (*holds)(struct duel *d), uint64_t li
     while (!holds(d)) {
         if (w->now >= until)
             return false;
-        world_run(w, w->n_events > 0 && w->heap[0].at < until ? w->heap[0].at : until);
+        world_step(w, until);
     }
     return true;
 }

@@ -57,7 +57,7 @@ struct holders *holders_new(struct world *w)
 {
     struct holders *h = calloc(1, sizeof *h);
 
-    h->n = !w->duel && rng_chance(&w->rng, 700) ? 1 + (int)rng_below(&w->rng, MAX_HOLDERS) : 0;
+    h->n = w->plot == PLOT_STANDSTILL ? 1 : w->plot == PLOT_CHANCE && rng_chance(&w->rng, 700) ? 1 + (int)rng_below(&w->rng, MAX_HOLDERS) : 0;
     h->next_id = 1000;
     for (int i = 0; i < h->n; i++)
         world_at(w, rng_below(&w->rng, 2 * SECOND), SIM_HOLDER, 0, (uint64_t)i);
@@ -296,6 +296,36 @@ void holders_event(struct world *w, uint64_t number)
             ask(w, i, node, choice < 90);
     }
 }
+
+/* ---- by hand ---- */
+
+void holders_direct(struct world *w)
+{
+    w->holders->stopped = true;
+}
+
+void holder_grants(struct world *w, int node)
+{
+    grant(w, 0, node);
+}
+
+bool holder_holds(const struct world *w)
+{
+    return w->holders->at[0].state == HOLDER_HOLDS;
+}
+
+bool holder_is_idle(const struct world *w)
+{
+    return w->holders->at[0].in_flight == 0;
+}
+
+void holder_keeps_alive(struct world *w, int node)
+{
+    if (w->holders->at[0].record != NULL)
+        ask(w, 0, node, true);
+}
+
+/* ---- the end ---- */
 
 /* When all leases are gone, so are their keys. */
 static int any_kv(void *ctx, const struct kv *kv)

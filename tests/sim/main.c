@@ -12,7 +12,7 @@
 #define FAULTY_TIME (20 * SECOND)
 #define COVER_SEEDS 200 /* so many seeds must reach every branch that is counted */
 #define HEALING_TIME (60 * SECOND)
-#define DUEL_EVERY 4 /* seeds */
+#define PLOT_EVERY 4 /* seeds: the first of them has a duel too, the third a standstill */
 
 static struct stats total;
 static uint64_t total_virtual;
@@ -88,14 +88,17 @@ static uint64_t run_seed(uint64_t seed, bool verbose)
     uint64_t hash;
 
     make_dir();
-    w = world_new(seed, work_dir, verbose, false);
+    w = world_new(seed, work_dir, verbose, PLOT_CHANCE);
     world_run(w, FAULTY_TIME);
     hash = end_world(w);
-    if (seed % DUEL_EVERY != 0)
+    if (seed % PLOT_EVERY % 2 != 0)
         return hash;
     make_dir();
-    w = world_new(seed, work_dir, verbose, true);
-    duel_run(w);
+    w = world_new(seed, work_dir, verbose, seed % PLOT_EVERY == 0 ? PLOT_DUEL : PLOT_STANDSTILL);
+    if (w->plot == PLOT_DUEL)
+        duel_run(w);
+    else
+        standstill_run(w);
     return hash * 31 + end_world(w);
 }
 
@@ -129,6 +132,9 @@ static void print_stats(uint64_t seeds, double seconds)
            "acknowledged), %llu times the old one was elected again\n",
            (unsigned long long)s->duels, (unsigned long long)s->duels_fought, (unsigned long long)s->duels_new,
            (unsigned long long)s->duel_puts, (unsigned long long)s->duels_old);
+    printf("sim: %llu standstills of a leader, %llu until another was elected, with %llu keep-alives asked of it\n",
+           (unsigned long long)s->standstills, (unsigned long long)s->standstills_met,
+           (unsigned long long)s->standstill_keepalives);
 }
 
 static double seconds_since(const struct timespec *begin)

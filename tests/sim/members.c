@@ -163,7 +163,7 @@ static void change_done(struct node_member_change *m, const struct socket_member
             s->learner = false, w->stats.promoted++;
         else
             w->stats.removed++, s->member = false,
-                world_at(w, w->duel ? LEFT_ALONE : 2 * SECOND, SIM_GONE, s->index, s->id);
+                world_at(w, w->plot == PLOT_DUEL ? LEFT_ALONE : 2 * SECOND, SIM_GONE, s->index, s->id);
     } else if (!unknown) {
         if (m->op == SOCKET_MEMBER_ADD)
             s->url[0] = '\0';
@@ -268,7 +268,7 @@ void operator_greets(struct world *w, struct sim_node *leader)
 {
     struct operator *o = w->operator;
 
-    if (w->ending || w->duel || o->unsure || o->in_flight > 2 || leader->node == NULL || !leader->member)
+    if (w->ending || w->plot != PLOT_CHANCE || o->unsure || o->in_flight > 2 || leader->node == NULL || !leader->member)
         return;
     change_something(w, leader);
     check_node(w, leader);

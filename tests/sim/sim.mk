@@ -20,13 +20,10 @@ sim-run: $(SIM)
 MINUTES ?= 30
 sim-soak: $(SIM)
 	SEED= SEEDS= $(SIM) -t $$(($(MINUTES) * 60)) $(if $(SEED),$(SEED),1)
-# Each spoilt driver must be found out within so many seeds, by a broken promise or an assertion. What takes more than a
-# minute is left to the soak (QUORUMFS_SOAK).
-SLOW_MUTANTS := keepalive_without_round
+# Each spoilt driver must be found out within so many seeds, by a broken promise or an assertion.
 MUTANT_SEEDS ?= $(if $(QUORUMFS_SOAK),1000,300)
 sim-mutants: $(SIM)
 	@for m in $$($(SIM) -l); do \
-		case ' $(if $(QUORUMFS_SOAK),,$(SLOW_MUTANTS)) ' in *" $$m "*) continue;; esac; \
 		$(SIM) -m $$m -n $(MUTANT_SEEDS) 1 > $(BUILD)/sim/$$m.txt 2>&1; s=$$?; \
 		if [ $$s -eq 0 ]; then echo "sim: mutant $$m survived $(MUTANT_SEEDS) seeds"; exit 1; \
 		elif ! grep -qE '^sim: FAILED; replay|Assertion' $(BUILD)/sim/$$m.txt; then \

@@ -11,6 +11,7 @@
 
 #include "base/crc32c.h"
 #include "raft/node_state.h"
+#include "raft/peer_frame.h"
 
 /* ---- chance ---- */
 
@@ -203,6 +204,21 @@ static void deliver(struct world *w, int from, int to, uint8_t type, struct slic
     push(w, e);
 }
 
+/* A program of the first protocol hangs up at a byte that it does not know. */
+static void check_protocol(struct world *w, int from, int to, uint8_t type, struct slice payload)
+{
+    struct peer_message m = {0};
+    struct arena a;
+
+    if (w->nodes[to].protocol >= PEER_PROTOCOL_ROUNDS || (type != PEER_APPEND && type != PEER_APPEND_RESULT))
+        return;
+    arena_init(&a);
+    if (peer_message_decode(type, payload, &a, &m) == 0 &&
+        (type == PEER_APPEND ? m.append.round : m.append_result.round) != 0)
+        world_violation(w, "node %d sends node %d a frame of type %u with what that does not know", from, to, type);
+    arena_fini(&a);
+}
+
 static void network_send(void *ctx, uint64_t to, uint8_t type, struct slice payload)
 {
     struct sim_node *s = ctx;
@@ -219,6 +235,7 @@ static void network_send(void *ctx, uint64_t to, uint8_t type, struct slice payl
         w->stats.lost++;
         return;
     }
+    check_protocol(w, s->index, target, type, payload);
     if (w->cut[s->index][target] || rng_chance(&w->rng, w->faults.loss)) {
         w->stats.lost++;
         return;
@@ -228,6 +245,16 @@ static void network_send(void *ctx, uint64_t to, uint8_t type, struct slice payl
         w->stats.duplicated++;
         deliver(w, s->index, target, type, payload);
     }
+}
+
+static unsigned network_protocol(void *ctx, uint64_t to)
+{
+    const struct sim_node *s = ctx;
+
+    for (int i = 0; i < s->world->n_nodes; i++)
+        if (s->world->nodes[i].id == to)
+            return s->protocol < s->world->nodes[i].protocol ? s->protocol : s->world->nodes[i].protocol;
+    return 0;
 }
 
 static void network_set_peers(void *ctx, const uint64_t *ids, const char *const *urls, size_t n)
@@ -414,7 +441,8 @@ void world_start_node(struct world *w, int i)
         .log_cache_bytes = 32 * 1024, .lease_note_ms = 1500,
         .checkpoint_entries = w->checkpoint_entries, .catchup_entries = w->catchup_entries};
     struct clock clock = {s, clock_now, clock_wall, clock_random, clock_set_timer};
-    struct network network = {s, network_send, network_set_peers, network_push_out, NULL, network_fetch, network_fetch_end, NULL};
+    struct network network = {s, network_send, network_set_peers, network_push_out, NULL, network_fetch, network_fetch_end, NULL,
+                              network_protocol};
     struct workers workers = {s, workers_submit, workers_idle};
     struct node_callbacks callbacks = {.ctx = s,
                                        .on_revision = on_revision,
@@ -533,6 +561,14 @@ void world_crash_node(struct world *w, int i)
     for (int m = 0; m < w->n_nodes; m++)
         if (w->nodes[m].node != NULL)
             node_peer_disconnected(w->nodes[m].node, s->id);
+}
+
+void world_pause_node(struct world *w, int i, uint64_t until, bool in_order)
+{
+    w->nodes[i].paused_until = until;
+    w->nodes[i].in_order = in_order;
+    w->stats.pauses++;
+    world_note(w, "node %d: stands still until %llu ms", i, (unsigned long long)(until / MS));
 }
 
 /* It is needed no more. */
@@ -705,9 +741,7 @@ static void one_fault(struct world *w)
     case 5:
         if (!w->faults.pauses || s->node == NULL)
             break;
-        s->paused_until = w->now + rng_below(&w->rng, 3 * SECOND);
-        w->stats.pauses++;
-        world_note(w, "node %d: stands still until %llu ms", i, (unsigned long long)(s->paused_until / MS));
+        world_pause_node(w, i, w->now + rng_below(&w->rng, 3 * SECOND), rng_chance(&w->rng, 500));
         break;
     }
 }
@@ -760,7 +794,7 @@ static void handle(struct world *w, const struct sim_event *e)
     if (e->kind <= SIM_DONE && s->paused_until > w->now) { /* its whole process is stopped: all that comes waits */
         struct sim_event later = *e;
 
-        later.at = s->paused_until + rng_below(&w->rng, MS);
+        later.at = s->paused_until + (s->in_order ? 0 : rng_below(&w->rng, MS));
         if (e->data != NULL) {
             later.data = malloc(e->len + 1);
             memcpy(later.data, e->data, e->len);
@@ -862,6 +896,11 @@ void world_run(struct world *w, uint64_t until)
     w->now = until;
 }
 
+void world_step(struct world *w, uint64_t until)
+{
+    world_run(w, w->n_events > 0 && w->heap[0].at < until ? w->heap[0].at : until);
+}
+
 /* What may happen in this world, and how often. */
 static void throw_dice(struct world *w)
 {
@@ -891,10 +930,12 @@ static void throw_dice(struct world *w)
         w->n_nodes += 2;
     w->catchup_entries = rng_chance(&w->rng, 700) ? rng_below(&w->rng, 300) : 100000;
     w->padding = rng_chance(&w->rng, 600) ? 0 : rng_chance(&w->rng, 900) ? 3000 : 60000;
+    w->old_programs = rng_chance(&w->rng, 300);
+    w->quick_disks = rng_chance(&w->rng, 400);
     w->segment_bytes = w->padding <= 3000 && rng_chance(&w->rng, 500) ? 64 * 1024 : 5 * 1024 * 1024;
 }
 
-struct world *world_new(uint64_t seed, const char *dir, bool verbose, bool duel)
+struct world *world_new(uint64_t seed, const char *dir, bool verbose, enum world_plot plot)
 {
     struct world *w = calloc(1, sizeof *w);
 
@@ -903,8 +944,11 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose, bool duel)
     w->trace = 0xCBF29CE484222325u;
     w->verbose = verbose;
     snprintf(w->dir, sizeof w->dir, "%s", dir);
-    if (duel)
+    w->plot = plot;
+    if (plot == PLOT_DUEL)
         duel_world(w);
+    else if (plot == PLOT_STANDSTILL)
+        standstill_world(w);
     else
         throw_dice(w);
     w->checker = checker_new();
@@ -914,6 +958,7 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose, bool duel)
         s->world = w;
         s->index = i;
         s->instance = rng_next(&w->rng);
+        s->protocol = w->old_programs && rng_chance(&w->rng, 500) ? PEER_PROTOCOL_MIN : PEER_PROTOCOL;
         if (i < w->n_first) {
             s->id = w->first[i].id = 0x100u + (uint64_t)i;
             snprintf(s->url, sizeof s->url, "http://sim:%d", 100 + i);
@@ -921,7 +966,7 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose, bool duel)
             s->member = true;
         }
         s->disk = sim_disk_new(&w->rng);
-        s->disk_latency = 200 + rng_below(&w->rng, 5 * MS);
+        s->disk_latency = w->quick_disks ? 50 + rng_below(&w->rng, MS) : 200 + rng_below(&w->rng, 5 * MS);
         snprintf(s->dir, sizeof s->dir, "%.90s/node%d", dir, i);
         mkdir(s->dir, 0700);
     }
@@ -930,7 +975,7 @@ struct world *world_new(uint64_t seed, const char *dir, bool verbose, bool duel)
     w->operator = operator_new(w);
     for (int i = 0; i < w->n_first; i++)
         world_at(w, rng_below(&w->rng, 100 * MS), SIM_START, i, 0);
-    if (!duel)
+    if (plot == PLOT_CHANCE)
         world_at(w, 2 * SECOND, SIM_FAULT, 0, 0);
     return w;
 }

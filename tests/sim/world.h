@@ -66,6 +66,7 @@ struct sim_node {
     struct sim_disk *disk;
     struct node *node;  /* NULL: down */
     uint64_t life, instance;
+    unsigned protocol; /* that its program speaks to other members */
     char url[32];
     /* As the operator believes; joined: after the cluster began; removal_asked: once, it may take effect at any time. */
     bool member, learner, joined, removal_asked, removing;
@@ -80,6 +81,7 @@ struct sim_node {
     struct work *running[WORK_QUEUES];     /* run, not done */
     uint64_t disk_latency;                 /* of a flush */
     uint64_t paused_until; /* as by SIGSTOP */
+    bool in_order;         /* then all that has come meanwhile is met as it came */
     uint64_t clock_ahead;  /* of its monotonic clock, which never goes back */
     int64_t wall_off_ns;   /* of its wall clock */
     uint64_t leader_seen;
@@ -99,7 +101,10 @@ struct stats {
     uint64_t proposed, acknowledged, unknown, refused, retried, barriers, barriers_ok;
     uint64_t flaps, clock_jumps, dying_disks, checkpoints, defragmentations, added, promoted, removed, fetched, replaced, swaps, swapped, leases_granted, leases_ended, keepalives;
     uint64_t duels, duels_fought, duels_old, duels_new, duel_puts;
+    uint64_t standstills, standstills_met, standstill_keepalives;
 };
+
+enum world_plot { PLOT_CHANCE, PLOT_DUEL, PLOT_STANDSTILL }; /* chance alone, or a schedule that chance does not find */
 
 struct world {
     uint64_t seed, rng, now, order, trace;
@@ -109,7 +114,10 @@ struct world {
         uint64_t id;
         char url[32];
     } first[WORLD_MAX_NODES];
-    bool members_change, lax_reconfig, duel;
+    bool members_change, lax_reconfig;
+    enum world_plot plot;
+    bool quick_disks;
+    bool old_programs; /* some members are of an older version, as in a rolling upgrade */
     struct sim_node nodes[WORLD_MAX_NODES];
     bool cut[WORLD_MAX_NODES][WORLD_MAX_NODES], flapping[WORLD_MAX_NODES][WORLD_MAX_NODES];
     unsigned flaps_left;
@@ -128,8 +136,8 @@ struct world {
     uint64_t checkpoint_entries, catchup_entries;
 };
 
-/* duel: of four members, with the faults of duel_run() alone. */
-struct world *world_new(uint64_t seed, const char *dir, bool verbose, bool duel);
+/* Of another plot than chance: with the faults of duel_run() or standstill_run() alone. */
+struct world *world_new(uint64_t seed, const char *dir, bool verbose, enum world_plot plot);
 void world_free(struct world *w);
 void world_violation(struct world *w, const char *format, ...)
     __attribute__((format(printf, 2, 3), noreturn));
@@ -140,8 +148,10 @@ enum { SIM_TIMER = 1, SIM_FRAME, SIM_RUN, SIM_DONE, SIM_FAULT, SIM_CLIENT, SIM_S
 void world_at(struct world *w, uint64_t delay, int kind, int node, uint64_t number);
 /* Runs until that time, or until nothing is left to do. */
 void world_run(struct world *w, uint64_t until);
+void world_step(struct world *w, uint64_t until); /* the next event, or until that time when none comes before */
 void world_start_node(struct world *w, int i);
 void world_crash_node(struct world *w, int i);
+void world_pause_node(struct world *w, int i, uint64_t until, bool in_order); /* as by SIGSTOP */
 void world_stop_node(struct world *w, int i); /* for good */
 void world_make_dir(const char *path);
 struct sim_node *world_first_member(struct world *w);
@@ -192,6 +202,17 @@ void check_final(struct world *w);
 
 /* ---- quiet.c ---- */
 void check_quiet_latency(struct world *w);
+
+/* For standstill.c, of one holder that does nothing by itself. */
+void holders_direct(struct world *w);
+void holder_grants(struct world *w, int node);
+bool holder_holds(const struct world *w);
+bool holder_is_idle(const struct world *w);
+void holder_keeps_alive(struct world *w, int node);
+
+/* ---- standstill.c ---- */
+void standstill_world(struct world *w);
+void standstill_run(struct world *w);
 
 /* ---- duel.c ---- */
 void duel_world(struct world *w);

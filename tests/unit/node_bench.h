@@ -21,6 +21,7 @@
 
 #include "proto/command.h"
 #include "raft/node_state.h"
+#include "raft/peer_frame.h"
 
 #define MAX_SENT 4096
 #define ELECTION_MS 1000
@@ -41,6 +42,8 @@ struct bench { /* a node on the bench */
     struct sent sent[MAX_SENT];
     size_t n_sent;
     size_t unsent; /* that the network claims to hold for each peer */
+    uint64_t unsent_only; /* for this one alone; 0: for all */
+    unsigned protocol;    /* that the other members speak */
     struct node *node;
     char text[512];
     unsigned fatals, leaders, no_leaders, removals;
@@ -84,7 +87,14 @@ static inline size_t unsent(void *ctx, uint64_t to)
 {
     const struct bench *b = ctx;
 
-    return b->unsent;
+    return b->unsent_only == 0 || b->unsent_only == to ? b->unsent : 0;
+}
+
+static inline unsigned protocol(void *ctx, uint64_t to)
+{
+    const struct bench *b = ctx;
+
+    return b->protocol;
 }
 
 static inline void send_frame(void *ctx, uint64_t to, uint8_t type, struct slice payload)
@@ -236,6 +246,7 @@ static inline struct bench *bench_new(void)
     b->now = 1000;
     b->random = 7;
     b->idle = true;
+    b->protocol = PEER_PROTOCOL;
     return b;
 }
 
@@ -253,7 +264,7 @@ static inline int bench_open(struct bench *b, unsigned members)
                                  .store_map_bytes = (size_t)1 << 30,
                                  .compaction = b->compaction, .quota_bytes = b->quota_bytes};
     struct clock clock = {b, now_ms, wall_ns, random_u64, set_timer};
-    struct network network = {b, send_frame, set_peers, push_out, forget, fetch, fetch_end, unsent};
+    struct network network = {b, send_frame, set_peers, push_out, forget, fetch, fetch_end, unsent, protocol};
     struct workers workers = {b, submit, idle};
     struct node_callbacks callbacks = {b, on_revision, on_leader, on_fatal, on_removed, on_replaced, NULL};
 
@@ -346,7 +357,7 @@ static inline int append_from(struct bench *b, uint64_t leader, uint64_t term, u
 {
     struct peer_message m = {.type = PEER_APPEND, .peer = leader};
 
-    m.append = (struct peer_append){term, prev, prev_term, commit, entries, n};
+    m.append = (struct peer_append){term, prev, prev_term, commit, entries, n, 0};
     return from_peer(b, &m);
 }
 
@@ -368,7 +379,7 @@ static inline void elect(struct bench *b)
     }
     node_status(b->node, &s);
     assert_true(s.is_leader);
-    heard.append_result = (struct peer_append_result){s.term, 0, s.last_index}; /* its first entry commits */
+    heard.append_result = (struct peer_append_result){s.term, 0, s.last_index, 0}; /* its first entry commits */
     from_peer(b, &heard);
 }
 

@@ -130,7 +130,7 @@ static int append(struct member *m, uint64_t term, uint64_t prev_index, uint64_t
 
     for (size_t i = 0; i < n; i++)
         entries[i].index = prev_index + 1 + i;
-    msg.append = (struct peer_append){term, prev_index, prev_term, commit, entries, n};
+    msg.append = (struct peer_append){term, prev_index, prev_term, commit, entries, n, 0};
     m->n_mail = 0;
     rc = core_receive(m->core, 10, &msg);
     if (rc == 0)
@@ -163,7 +163,7 @@ static void result(struct member *m, uint64_t now, uint64_t peer, uint64_t rejec
 {
     struct peer_message msg = {.type = PEER_APPEND_RESULT, .peer = peer};
 
-    msg.append_result = (struct peer_append_result){core_term(m->core), rejected, last};
+    msg.append_result = (struct peer_append_result){core_term(m->core), rejected, last, 0};
     m->n_mail = 0;
     assert_int_equal(core_receive(m->core, now, &msg), 0);
 }
@@ -397,7 +397,7 @@ static void an_answer_to_a_forgotten_leader_is_not_sent(void **state)
 
     start(&m, 1, 3);
     e.index = 2;
-    msg.append = (struct peer_append){2, 1, 1, 1, &e, 1};
+    msg.append = (struct peer_append){2, 1, 1, 1, &e, 1, 0};
     assert_int_equal(core_receive(m.core, 10, &msg), 0);
     core_forget_leader(m.core);
     m.n_mail = 0;
@@ -719,7 +719,7 @@ static void fault_16_who_has_no_vote_forgets_a_silent_leader(void **state)
     for (int i = 0; i < 40; i++) { /* it is heard: nothing changes */
         ask.peer = 2;
         ask.type = PEER_APPEND;
-        ask.append = (struct peer_append){2, 1, 1, 1, NULL, 0};
+        ask.append = (struct peer_append){2, 1, 1, 1, NULL, 0, 0};
         assert_int_equal(core_receive(m.core, 100 + 100 * (uint64_t)i, &ask), 0);
         assert_int_equal(core_tick(m.core, 100 + 100 * (uint64_t)i), 0);
         assert_int_equal(core_leader(m.core), 2);

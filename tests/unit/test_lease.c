@@ -344,7 +344,7 @@ static void follow_up(struct bench *b)
 {
     struct peer_message heard = {.type = PEER_APPEND_RESULT, .peer = 2};
 
-    heard.append_result = (struct peer_append_result){core_term(b->node->core), 0, log_last_index(b->node->log)};
+    heard.append_result = (struct peer_append_result){core_term(b->node->core), 0, log_last_index(b->node->log), 0};
     from_peer(b, &heard);
 }
 

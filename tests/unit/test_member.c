@@ -174,7 +174,7 @@ static void answer(struct bench *b, uint64_t peer)
     struct node_status s;
 
     node_status(b->node, &s);
-    heard.append_result = (struct peer_append_result){s.term, 0, s.last_index};
+    heard.append_result = (struct peer_append_result){s.term, 0, s.last_index, 0};
     from_peer(b, &heard);
 }
 

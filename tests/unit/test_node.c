@@ -642,7 +642,7 @@ static void a_leader_with_a_full_disk_hands_over_once(void **state)
         propose(b, &put[i], (size_t)1024 * 1024);
     settle(b);
     node_status(b->node, &s);
-    heard.append_result = (struct peer_append_result){s.term, 0, s.last_index}; /* member 2 has it all */
+    heard.append_result = (struct peer_append_result){s.term, 0, s.last_index, 0}; /* member 2 has it all */
     from_peer(b, &heard);
     assert_int_equal(count_sent(b, PEER_TIMEOUT_NOW), 1);
     for (int i = 0; i < 15; i++) { /* nothing comes of it: it stays, and asks no more */

@@ -46,14 +46,43 @@ static void a_member_whose_queue_is_long_is_sent_no_entries(void **state)
     since = b->n_sent;
     node_status(b->node, &s);
     assert_true(s.last_index > before);
-    heard.append_result = (struct peer_append_result){s.term, s.last_index, before}; /* there is a gap */
+    heard.append_result = (struct peer_append_result){s.term, s.last_index, before, 0}; /* there is a gap */
     from_peer(b, &heard);
     assert_int_equal(entries_sent(b, 2, since), s.last_index - before);
-    heard.append_result = (struct peer_append_result){s.term, 0, s.last_index};
+    heard.append_result = (struct peer_append_result){s.term, 0, s.last_index, 0};
     from_peer(b, &heard);
     assert_int_equal(put.ended, 1);
     assert_int_equal(put.status, STATUS_OK);
     bench_free(b);
+}
+
+/* Members that are level get one frame, made once: also when the first of them gets none. */
+static void a_long_queue_of_one_member_is_no_harm_to_another(void **state)
+{
+    for (uint64_t full = 2; full <= 3; full++) {
+        struct bench *b = bench_start(3);
+        struct peer_message heard = {.type = PEER_APPEND_RESULT, .peer = 3};
+        struct node_status s;
+        struct wait wait;
+        struct put put;
+        size_t since;
+
+        elect(b);
+        node_status(b->node, &s);
+        heard.append_result = (struct peer_append_result){.term = s.term, .last_index = s.last_index};
+        from_peer(b, &heard);
+        b->protocol = PEER_PROTOCOL_MIN;
+        barrier(b, &wait);
+        settle(b); /* leaves another frame behind */
+        b->unsent = NODE_APPEND_BYTES;
+        b->unsent_only = full;
+        since = b->n_sent;
+        propose(b, &put, 100);
+        settle(b);
+        assert_int_equal(entries_sent(b, full, since), 0);
+        assert_int_equal(entries_sent(b, 5 - full, since), 1);
+        bench_free(b);
+    }
 }
 
 /* A queue that is almost full is filled up by frames, and not by a whole message behind it. */
@@ -77,7 +106,7 @@ static void what_a_queue_has_counts(void **state)
     node_status(b->node, &s);
     assert_int_equal(s.last_index, before + 8);
     b->unsent = NODE_APPEND_BYTES - 2 * MIB;
-    heard.append_result = (struct peer_append_result){s.term, s.last_index, before};
+    heard.append_result = (struct peer_append_result){s.term, s.last_index, before, 0};
     since = b->n_sent;
     from_peer(b, &heard);
     assert_int_equal(entries_sent(b, 2, since), 2);
@@ -142,6 +171,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_member_whose_queue_is_long_is_sent_no_entries),
+        cmocka_unit_test(a_long_queue_of_one_member_is_no_harm_to_another),
         cmocka_unit_test(what_a_queue_has_counts),
         cmocka_unit_test(a_follower_with_a_slow_disk_takes_no_more_than_it_may_hold),
         cmocka_unit_test(the_log_keeps_what_its_budget_allows),

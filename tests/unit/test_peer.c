@@ -76,8 +76,8 @@ static const struct {
 } messages[] = {
     {"### VOTE (", {.type = PEER_VOTE, .vote = {7, 0x0102030405, 6, false, true}}},
     {"### VOTE_RESULT (", {.type = PEER_VOTE_RESULT, .vote_result = {7, true, false}}},
-    {"### APPEND (", {.type = PEER_APPEND, .append = {5, 9, 4, 8, entries, 2}}},
-    {"### APPEND_RESULT (", {.type = PEER_APPEND_RESULT, .append_result = {5, 9, 8}}},
+    {"### APPEND (", {.type = PEER_APPEND, .append = {5, 9, 4, 8, entries, 2, 0}}},
+    {"### APPEND_RESULT (", {.type = PEER_APPEND_RESULT, .append_result = {5, 9, 8, 0}}},
     {"### TIMEOUT_NOW (", {.type = PEER_TIMEOUT_NOW, .timeout_now = {5, 11, 5}}},
 };
 
@@ -107,6 +107,36 @@ static void messages_are_the_bytes_of_the_page(void **state)
         bytes_reset(&out);
         peer_message_encode(&got, &out);
         assert_example(messages[i].heading, &out);
+        bytes_fini(&out);
+        arena_fini(&arena);
+    }
+}
+
+/* A round stands behind all the rest, so that who has none sends what the first protocol knows. */
+static void a_round_is_eight_bytes_at_the_end(void **state)
+{
+    for (size_t i = 0; i < sizeof messages / sizeof messages[0]; i++) {
+        struct peer_message m = messages[i].message, got = {.peer = 3};
+        struct example e = example_of(messages[i].heading);
+        struct arena arena;
+        struct bytes out;
+
+        if (m.type != PEER_APPEND && m.type != PEER_APPEND_RESULT)
+            continue;
+        bytes_init(&out);
+        arena_init(&arena);
+        m.append.round = m.type == PEER_APPEND ? 17 : m.append.round;
+        m.append_result.round = m.type == PEER_APPEND_RESULT ? 17 : m.append_result.round;
+        peer_message_encode(&m, &out);
+        assert_int_equal(out.len, e.len + 8);
+        assert_memory_equal(out.data, e.bytes, e.len);
+        assert_memory_equal(out.data + e.len, "\x11\0\0\0\0\0\0\0", 8);
+        assert_int_equal(peer_message_decode((uint8_t)m.type, bytes_slice(&out), &arena, &got), 0);
+        assert_int_equal(m.type == PEER_APPEND ? got.append.round : got.append_result.round, 17);
+        for (size_t cut = 1; cut < 8; cut++)
+            assert_int_equal(peer_message_decode((uint8_t)m.type, slice_make(out.data, out.len - cut), &arena, &got), -EBADMSG);
+        out.data[e.len] = 0; /* none would not be sent */
+        assert_int_equal(peer_message_decode((uint8_t)m.type, bytes_slice(&out), &arena, &got), -EBADMSG);
         bytes_fini(&out);
         arena_fini(&arena);
     }
@@ -354,13 +384,13 @@ static void numbers_that_cannot_be_do_not_pass(void **state)
     m.vote.term = PEER_NUMBER_MAX + 1;
     REFUSED(); /* sums would overflow */
     m.type = PEER_APPEND;
-    m.append = (struct peer_append){5, 0, 3, 0, NULL, 0};
+    m.append = (struct peer_append){5, 0, 3, 0, NULL, 0, 0};
     REFUSED(); /* nothing has a term */
-    m.append = (struct peer_append){5, 3, 0, 0, NULL, 0};
+    m.append = (struct peer_append){5, 3, 0, 0, NULL, 0, 0};
     REFUSED(); /* something has none */
-    m.append = (struct peer_append){5, 3, 6, 0, NULL, 0};
+    m.append = (struct peer_append){5, 3, 6, 0, NULL, 0, 0};
     REFUSED(); /* an entry of the future */
-    m.append = (struct peer_append){5, 9, 4, 0, list, 2};
+    m.append = (struct peer_append){5, 9, 4, 0, list, 2, 0};
     list[0].term = 3;
     REFUSED(); /* terms go back */
     list[0].term = 6;
@@ -408,6 +438,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(messages_are_the_bytes_of_the_page),
+        cmocka_unit_test(a_round_is_eight_bytes_at_the_end),
         cmocka_unit_test(our_own_are_the_bytes_of_the_page),
         cmocka_unit_test(questions_about_leases_are_the_bytes_of_the_page),
         cmocka_unit_test(an_entry_of_commands_is_the_bytes_of_the_page),

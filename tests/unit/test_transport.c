@@ -264,6 +264,8 @@ static void frames_go_both_ways(void **state)
     assert_int_equal(w->a.bytes, 5);
     assert_int_equal(w->b.from, 1);
     assert_int_equal(w->b.bytes, 7);
+    assert_int_equal(w->a.network.protocol(w->a.network.ctx, 2), PEER_PROTOCOL);
+    assert_int_equal(w->a.network.protocol(w->a.network.ctx, 3), 0);
     send_text(&w->a, 3, 18, "to nobody");
     assert_int_equal(transport_counters(w->a.t).frames_dropped, 1);
     assert_int_equal(transport_counters(w->a.t).frames_sent, 1);
@@ -445,7 +447,7 @@ static void a_silent_peer_is_given_up(void **state)
     struct sockaddr_in a = {.sin_family = AF_INET, .sin_port = htons(w->b.listen.port),
                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0), on = 1, conns[2] = {-1, -1};
-    struct peer_hello_reply reply = {.version = PEER_PROTOCOL, .cluster_id = CLUSTER, .member_id = 2};
+    struct peer_hello_reply reply = {.version = PEER_PROTOCOL_MIN, .cluster_id = CLUSTER, .member_id = 2};
     struct bytes payload, frame;
 
     assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)), 0);
@@ -461,8 +463,11 @@ static void a_silent_peer_is_given_up(void **state)
     peer_hello_reply_encode(&reply, &payload);
     peer_frame_encode(&frame, PEER_FRAME_HELLO_REPLY, bytes_slice(&payload));
     assert_int_equal(send(conns[1], frame.data, frame.len, MSG_NOSIGNAL), frame.len);
+    assert_int_equal(w->a.network.protocol(w->a.network.ctx, 2), 0);
     WAIT(w, w->a.connected == 1);
+    assert_int_equal(w->a.network.protocol(w->a.network.ctx, 2), PEER_PROTOCOL_MIN); /* as it has answered */
     WAIT(w, w->a.disconnected == 1); /* no pong ever comes */
+    assert_int_equal(w->a.network.protocol(w->a.network.ctx, 2), 0);
     bytes_fini(&payload);
     bytes_fini(&frame);
     close(conns[0]);
