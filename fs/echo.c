@@ -63,6 +63,8 @@ int echo_send(struct echo *e, const struct echo_command *c)
     bytes_u32(&b, c->mode);
     bytes_u32(&b, e->device);
     bytes_u64(&b, c->size);
+    bytes_u64(&b, c->dir_id);
+    bytes_u64(&b, c->dir2_id);
     bytes_u32_slice(&b, c->dir);
     bytes_u32_slice(&b, c->name);
     bytes_u32_slice(&b, c->dir2);

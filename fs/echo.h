@@ -12,8 +12,12 @@
  * It keeps nothing of the mount open between commands, so that umount is not refused for its sake.
  *
  * Both talk over a SOCK_SEQPACKET pair, one command at a time, one packet each way. Command, little-endian: u64 number,
- * u32 verb, u32 flags, u32 mode, u32 device of the mount, u64 size, then four strings, each u32 length and bytes: directory
- * (path below the mount point, no slash at its ends), name, second directory, second name. Answer: u64 number, u32 errno. */
+ * u32 verb, u32 flags, u32 mode, u32 device of the mount, u64 size, u64 and u64 node ids of both directories (0: the kernel does
+ * not know it), then four strings, each u32 length and bytes: directory (path below the mount point, no slash at its ends), name,
+ * second directory, second name. Answer: u64 number, u32 errno.
+ *
+ * A directory is opened by its node id, as name_to_handle_at(2) would write it, since that asks the front end nothing; by its
+ * path where that is not possible: without the privilege, and when the kernel has only the inode, without a name for it. */
 #ifndef FS_ECHO_H
 #define FS_ECHO_H
 
@@ -32,14 +36,14 @@ enum echo_verb {
     ECHO_MKNOD,      /* mode: S_IFIFO or S_IFSOCK */
     ECHO_UNLINK,
     ECHO_RMDIR,
-    ECHO_RENAME,     /* flags: RENAME_EXCHANGE or 0 */
+    ECHO_RENAME,     /* flags: RENAME_EXCHANGE or 0; mode: S_IFDIR if one of the two is a directory */
     ECHO_CHMOD,      /* mode: what it is already */
 };
 
 struct echo_command {
     enum echo_verb verb;
     uint32_t flags, mode;
-    uint64_t size;
+    uint64_t size, dir_id, dir2_id;
     struct slice dir, name, dir2, name2;
 };
 

@@ -17,12 +17,15 @@
 #include "base/bytes.h"
 #include "fs/echo.h"
 
+#define NODE_HANDLE 0x81     /* the kernel's type of a handle of FUSE: node id and generation */
+#define NODE_GENERATION 1    /* of all nodes: their ids are never used again */
 #define PATH_PART_BYTES 4000 /* of a path that one system call can take */
 
 struct helper {
     int fd;
     const char *mountpoint;
     uint32_t device;
+    bool no_handles; /* the kernel does not let us */
 };
 
 struct text { /* a name as system calls want it */
@@ -54,11 +57,38 @@ static int open_root(const struct helper *h)
     return fd;
 }
 
-/* O_PATH raises no event of its own. A path longer than a system call takes is walked in parts. */
-static int open_dir(const struct helper *h, struct slice path)
+/* By the id that the kernel knows it by. Which mount is meant is said by the working directory: a descriptor would have to be
+ * more than O_PATH for that, and then opening it would be an event. */
+static int open_node(struct helper *h, int root, uint64_t id)
 {
-    int fd = open_root(h);
+    union {
+        struct file_handle head;
+        uint8_t bytes[sizeof(struct file_handle) + 12];
+    } handle = {.head = {.handle_bytes = 12, .handle_type = NODE_HANDLE}};
+    const uint32_t words[3] = {(uint32_t)(id >> 32), (uint32_t)id, NODE_GENERATION};
+    int fd = -1;
 
+    if (id == 0 || h->no_handles)
+        return -1;
+    memcpy(handle.bytes + sizeof(struct file_handle), words, sizeof(words));
+    if (fchdir(root) == 0) {
+        fd = open_by_handle_at(AT_FDCWD, &handle.head, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        h->no_handles = fd < 0 && errno != ESTALE;
+    }
+    if (chdir("/") < 0)
+        abort(); /* it would keep the mount busy */
+    return fd;
+}
+
+/* O_PATH raises no event of its own. A path longer than a system call takes is walked in parts. */
+static int open_dir(struct helper *h, uint64_t id, struct slice path)
+{
+    int fd = open_root(h), node = fd >= 0 && path.len != 0 ? open_node(h, fd, id) : -1;
+
+    if (node >= 0) {
+        close(fd);
+        return node;
+    }
     while (fd >= 0 && path.len != 0) {
         char part[PATH_PART_BYTES + 1];
         size_t len = path.len;
@@ -85,6 +115,15 @@ static int open_dir(const struct helper *h, struct slice path)
     return fd;
 }
 
+/* What changes content: one byte over what is there, whatever it is, since the front end takes it as written already, and the
+ * file is open in a way that leaves nothing of it in the page cache. For a file that is empty that would be one byte too much. */
+static int touch_content(int fd, uint64_t size)
+{
+    if (size != 0)
+        return pwrite(fd, "", 1, 0) != 1 ? -errno : 0;
+    return ftruncate(fd, 0) < 0 ? -errno : 0;
+}
+
 static int do_create(int dir, const char *name, const struct echo_command *c)
 {
     int fd = openat(dir, name, O_CREAT | O_EXCL | O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, c->mode & 07777);
@@ -92,8 +131,8 @@ static int do_create(int dir, const char *name, const struct echo_command *c)
 
     if (fd < 0)
         return -errno;
-    if (c->size != 0 && ftruncate(fd, (off_t)c->size) < 0)
-        rc = -errno;
+    if (c->size != 0)
+        rc = touch_content(fd, c->size);
     close(fd);
     return rc;
 }
@@ -101,29 +140,27 @@ static int do_create(int dir, const char *name, const struct echo_command *c)
 static int do_modify(int dir, const char *name, const struct echo_command *c)
 {
     int fd = openat(dir, name, O_WRONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
-    int rc = 0;
+    int rc;
 
     if (fd < 0)
         return -errno;
-    /* Not write(): that would put bytes of ours into the page cache. */
-    if (ftruncate(fd, (off_t)c->size) < 0)
-        rc = -errno;
+    rc = touch_content(fd, c->size);
     close(fd);
     return rc;
 }
 
 /* The look at the source first brings a directory that users have met at its new place back to the old one: inside
  * renameat2 the kernel could not move it and would say ESTALE. */
-static int do_rename(const struct helper *h, int dir, const char *name, const struct echo_command *c)
+static int do_rename(struct helper *h, int dir, const char *name, const struct echo_command *c)
 {
-    int dir2 = open_dir(h, c->dir2), rc;
+    int dir2 = open_dir(h, c->dir2_id, c->dir2), rc;
     struct text name2;
     struct stat st;
 
     if (dir2 < 0)
         return dir2;
     rc = text_of(c->name2, &name2);
-    if (rc == 0 && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+    if (rc == 0 && S_ISDIR(c->mode) && fstatat(dir, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
         rc = -errno;
     if (rc == 0 && renameat2(dir, name, dir2, name2.bytes, c->flags) < 0)
         rc = -errno;
@@ -131,14 +168,14 @@ static int do_rename(const struct helper *h, int dir, const char *name, const st
     return rc;
 }
 
-static int act(const struct helper *h, const struct echo_command *c)
+static int act(struct helper *h, const struct echo_command *c)
 {
     struct text name;
     int dir, rc = text_of(c->name, &name);
 
     if (rc < 0)
         return rc;
-    dir = open_dir(h, c->dir);
+    dir = open_dir(h, c->dir_id, c->dir);
     if (dir < 0)
         return dir;
     switch (c->verb) {
@@ -204,6 +241,8 @@ static int serve_one(struct helper *h, uint8_t *packet)
     c.mode = reader_u32(&r);
     h->device = reader_u32(&r);
     c.size = reader_u64(&r);
+    c.dir_id = reader_u64(&r);
+    c.dir2_id = reader_u64(&r);
     c.dir = reader_u32_slice(&r);
     c.name = reader_u32_slice(&r);
     c.dir2 = reader_u32_slice(&r);

@@ -115,6 +115,7 @@ static struct inode *make(struct inode_table *t, mode_t type, uint64_t ino)
     list_init(&i->sibling);
     list_init(&i->commit_waiters);
     list_init(&i->locks);
+    list_init(&i->untold);
     slot = id_slot(t, i->id);
     i->id_next = *slot;
     *slot = i;

@@ -36,6 +36,7 @@ struct inode {
     bool fresh;           /* a file made here that is not committed yet */
     bool unlinked_here;   /* dead by a local change: writes to it go nowhere, as POSIX has it */
     bool committing;      /* a proposal with its content is under way */
+    bool cached;          /* the kernel may have its attributes (cached.c) */
     unsigned holds, n_children, n_writers, n_handles;
     unsigned n_dirty;     /* names in it that watchers have yet to be told of */
     struct inode *parent; /* NULL: root or dead */
@@ -51,6 +52,8 @@ struct inode {
     struct list locks;    /* struct lock_mark */
     bool lock_lost;       /* the session in which it was locked is over: no writes before all handles are closed */
     struct stat last;     /* attributes when it died */
+    struct list untold;   /* the kernel is to be told that they changed, and could not be yet; then the node is held */
+    uint64_t untold_ms;   /* since when */
     const struct virtual_kind *kind; /* of what is below .quorumfs, in a table of its own (virtual.h); else NULL */
     int64_t number;                  /* of that: a revision, an id */
 };

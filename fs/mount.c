@@ -226,6 +226,7 @@ int mount_open(struct mount *m, const struct mount_options *options)
     list_init(&m->interrupted);
     list_init(&m->ino_waiters);
     locks_init(&m->locks);
+    list_init(&m->untold);
     list_init(&m->root_waiters);
     rc = inode_table_init(&m->inodes);
     if (rc == 0)
@@ -314,8 +315,10 @@ static int turn(struct mount *m, struct fuse_buf *buf, int signal_fd, int limit_
     locks_work(m);
     commit_sweep(m);
     reconcile_next(m);
+    cached_again(m);
     timeout_ms = earliest(earliest(wait_timeout_ms(m), reconcile_timeout_ms(m)), limit_ms);
     timeout_ms = earliest(timeout_ms, earliest(client_timeout_ms(m->client), RENEW_MS));
+    timeout_ms = earliest(timeout_ms, cached_timeout_ms(m));
     timeout_ms = earliest(timeout_ms, earliest(virtual_timeout_ms(m), locks_timeout_ms(m)));
     p[3].fd = m->echo.fd;
     if (poll(p, 4, timeout_ms) < 0)

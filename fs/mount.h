@@ -34,6 +34,9 @@
 #define REQUESTS_PER_TURN 64         /* of the kernel, before the other descriptors get their turn */
 #define DIRECTORY_MAX_NAMES 4000000  /* in one listing; E2BIG past it */
 #define EXPECT_MAX 4096              /* files with user.quorumfs.expect_revision set; ENOSPC past it */
+#define CACHED_S 1.0                 /* for which the kernel keeps attributes, if nothing changes */
+#define CACHED_AGAIN_MS 2            /* between attempts to tell it of a change */
+#define CACHED_UNTOLD_MS 1000        /* by then it has made the node, or will not */
 #define CONTENT_MAX_BYTES (512u * 1024 * 1024) /* of all copies that read-only handles hold; ENFILE past it */
 
 struct mount;
@@ -89,6 +92,7 @@ struct mount {
 
     struct virtual_tree virtual; /* .quorumfs */
     struct lock_session locks;
+    struct list untold;       /* struct inode: the kernel is to be told of a change (cached.c) */
 
     struct stale_open stale[STALE_OPENS]; /* open() calls that the kernel is doing again; a ring */
     size_t next_stale;
@@ -142,6 +146,18 @@ int view_list_source(const struct mount *m, const struct view_source *s, const s
 int view_is_empty(const struct mount *m, const struct inode *dir);
 /* The node that a view says has the name, held once; made if it is not known yet. NULL without memory. */
 struct inode *view_node(struct mount *m, struct inode *dir, struct slice name, const struct seen *seen);
+
+/* ---- cached.c: attributes that the kernel keeps ---- */
+
+/* For how many seconds it may keep those that a LOOKUP or GETATTR is answered with. The others (CREATE, MKDIR, SETATTR, ...)
+ * never carry a time: the kernel takes these answers even when it was told of a change since. */
+double cached_for(struct mount *m, struct inode *i);
+/* What view_stat() says of the node has changed, or it is opened. */
+void cached_end(struct mount *m, struct inode *i);
+void cached_end_below(struct mount *m, struct inode *i); /* of it and all that is known below it */
+/* For the loop: tells again what the kernel did not know yet. */
+void cached_again(struct mount *m);
+int cached_timeout_ms(const struct mount *m);
 
 /* ---- tail.c: from one revision to the next ---- */
 
@@ -261,10 +277,10 @@ bool ops_is_echo(struct mount *m, fuse_req_t req);
 struct inode *ops_inode(struct mount *m, fuse_ino_t id);
 void ops_init(void *userdata, struct fuse_conn_info *conn);
 void ops_refuse_link(fuse_req_t req, fuse_ino_t id, fuse_ino_t parent, const char *name);
-/* What the helper is told of a node: what watchers believe, also where it has lost its name for users. */
-void ops_echo_stat(struct mount *m, const struct inode *i, struct stat *ret_stat);
-/* Replies with an entry for the node and counts the kernel's reference. */
-void ops_reply_entry(struct mount *m, fuse_req_t req, struct inode *i, const struct stat *attr);
+/* What the helper is told of a node: what watchers believe, also where it has lost its name for users. Returns cached_for(). */
+double ops_echo_stat(struct mount *m, struct inode *i, struct stat *ret_stat);
+/* Replies with an entry for the node and counts the kernel's reference. keep_s: cached_for(), or 0. */
+void ops_reply_entry(struct mount *m, fuse_req_t req, struct inode *i, const struct stat *attr, double keep_s);
 void ops_reply_create(struct mount *m, fuse_req_t req, struct inode *i, const struct stat *attr, struct fuse_file_info *fi);
 struct handle *ops_new_handle(struct mount *m, struct inode *i, int flags);
 void ops_free_handle(struct mount *m, struct handle *h);

@@ -14,17 +14,17 @@ struct inode *ops_inode(struct mount *m, fuse_ino_t id)
     return inode_find(&m->inodes, id);
 }
 
-static void set_entry(struct inode *i, const struct stat *attr, struct fuse_entry_param *e)
+static void set_entry(struct inode *i, const struct stat *attr, double keep_s, struct fuse_entry_param *e)
 {
-    /* No timeouts, and no negative entries: nothing has to be invalidated, ever. */
-    *e = (struct fuse_entry_param){.ino = i->id, .generation = 1, .attr = *attr};
+    /* No timeouts of entries, and no negative ones: no entry has to be invalidated, ever. */
+    *e = (struct fuse_entry_param){.ino = i->id, .generation = 1, .attr = *attr, .attr_timeout = keep_s};
 }
 
-void ops_reply_entry(struct mount *m, fuse_req_t req, struct inode *i, const struct stat *attr)
+void ops_reply_entry(struct mount *m, fuse_req_t req, struct inode *i, const struct stat *attr, double keep_s)
 {
     struct fuse_entry_param e;
 
-    set_entry(i, attr, &e);
+    set_entry(i, attr, keep_s, &e);
     inode_hold(i);
     inode_looked_up(i);
     if (fuse_reply_entry(req, &e) < 0)
@@ -47,8 +47,9 @@ void ops_reply_create(struct mount *m, fuse_req_t req, struct inode *i, const st
         i->n_writers--;
         h->writes = false;
     }
-    set_entry(i, attr, &e);
-    fi->direct_io = !h->writes && !h->echo;
+    set_entry(i, attr, 0, &e);
+    fi->direct_io = !h->writes;
+    fi->noflush = h->echo;
     fi->fh = (uint64_t)(uintptr_t)h;
     inode_looked_up(i);
     if (fuse_reply_create(req, &e, fi) < 0) {
@@ -65,6 +66,7 @@ struct handle *ops_new_handle(struct mount *m, struct inode *i, int flags)
         return NULL;
     h->node = i;
     inode_hold(i);
+    cached_end(m, i);
     i->n_handles++;
     h->writes = (flags & O_ACCMODE) != O_RDONLY;
     h->appends = h->writes && (flags & O_APPEND) != 0;
@@ -123,7 +125,7 @@ static void reply_name(struct mount *m, fuse_req_t req, struct inode *dir, struc
     if (rc < 0)
         fuse_reply_err(req, errno_of(rc));
     else
-        ops_reply_entry(m, req, i, &st);
+        ops_reply_entry(m, req, i, &st, cached_for(m, i));
     inode_release(&m->inodes, i);
 }
 
@@ -199,10 +201,12 @@ void ops_forget(fuse_req_t req, fuse_ino_t id, uint64_t nlookup)
 /* ---- small ones ---- */
 
 /* A dead node still has its name there: the kernel takes it away when it is told so. */
-void ops_echo_stat(struct mount *m, const struct inode *i, struct stat *st)
+double ops_echo_stat(struct mount *m, struct inode *i, struct stat *st)
 {
-    if (inode_is_dead(&m->inodes, i) || view_stat(m, i, st) < 0)
-        view_stat_dead(i, true, st);
+    if (!inode_is_dead(&m->inodes, i) && view_stat(m, i, st) == 0)
+        return cached_for(m, i);
+    view_stat_dead(i, true, st);
+    return 0;
 }
 
 void ops_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
@@ -217,8 +221,9 @@ void ops_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
         return;
     }
     if (ops_is_echo(m, req)) {
-        ops_echo_stat(m, i, &st);
-        fuse_reply_attr(req, &st, 0);
+        double keep_s = ops_echo_stat(m, i, &st);
+
+        fuse_reply_attr(req, &st, keep_s);
         return;
     }
     rc = view_stat(m, i, &st);
@@ -227,7 +232,7 @@ void ops_getattr(fuse_req_t req, fuse_ino_t id, struct fuse_file_info *fi)
     if (rc < 0)
         fuse_reply_err(req, errno_of(rc));
     else
-        fuse_reply_attr(req, &st, 0);
+        fuse_reply_attr(req, &st, cached_for(m, i));
 }
 
 void ops_readlink(fuse_req_t req, fuse_ino_t id)

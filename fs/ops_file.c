@@ -163,7 +163,9 @@ static void open_echo(struct mount *m, fuse_req_t req, struct inode *i, struct f
     }
     h->echo = true;
     fi->fh = (uint64_t)(uintptr_t)h;
-    fi->keep_cache = 1; /* nothing of users' is to be thrown out for its sake */
+    fi->keep_cache = 1; /* nothing of users' is to be thrown out for its sake, and nothing of the helper's to be kept */
+    fi->direct_io = 1;
+    fi->noflush = 1;
     if (fuse_reply_open(req, fi) < 0)
         ops_free_handle(m, h);
 }
@@ -294,7 +296,7 @@ static void create_exclusive_done(struct waiting *w, int error)
     if (inode_is_dead(&m->inodes, i) || view_stat(m, i, &st) < 0)
         view_stat_dead(i, true, &st);
     if (w->to_set) /* MKNOD */
-        ops_reply_entry(m, w->req, i, &st);
+        ops_reply_entry(m, w->req, i, &st, 0);
     else
         ops_reply_create(m, w->req, i, &st, &w->fi);
     wait_free(w);
@@ -470,7 +472,11 @@ void ops_write(fuse_req_t req, fuse_ino_t id, const char *data, size_t size, off
     struct buffer *b;
     int rc;
 
-    if (h->echo || !h->writes) {
+    if (h->echo) { /* it has been written already */
+        fuse_reply_write(req, size);
+        return;
+    }
+    if (!h->writes) {
         fuse_reply_err(req, EBADF);
         return;
     }

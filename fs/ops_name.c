@@ -97,7 +97,7 @@ static void made(struct waiting *w, int error)
     ops_told(m, w->dir, w->name, i);
     if (inode_is_dead(&m->inodes, i) || view_stat(m, i, &st) < 0)
         view_stat_dead(i, true, &st);
-    ops_reply_entry(m, w->req, i, &st);
+    ops_reply_entry(m, w->req, i, &st, 0);
     wait_free(w);
 }
 

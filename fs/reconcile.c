@@ -251,10 +251,15 @@ static int send_choice(struct mount *m, const struct choice *c)
     if (rc == 0 && c->from != NULL)
         rc = announced_way(m, c->to->dir, &way2);
     if (rc == 0) {
+        command.dir_id = d->dir->nlookup > 0 ? d->dir->id : 0;
         command.dir = bytes_slice(&way);
         command.name = d->name;
         command.dir2 = bytes_slice(&way2);
         command.name2 = c->from != NULL ? c->to->name : slice_make(NULL, 0);
+        if (c->from != NULL) {
+            command.dir2_id = c->to->dir->nlookup > 0 ? c->to->dir->id : 0;
+            command.mode = c->from->told.type == S_IFDIR || c->to->told.type == S_IFDIR ? S_IFDIR : 0;
+        }
         rc = echo_send(&m->echo, &command);
     }
     bytes_fini(&way);
@@ -520,10 +525,9 @@ static struct inode *told_node(struct mount *m, struct dirty *d)
 static void reply_node(struct mount *m, fuse_req_t req, struct inode *i)
 {
     struct stat st;
+    double keep_s = ops_echo_stat(m, i, &st);
 
-    if (inode_is_dead(&m->inodes, i) || view_stat(m, i, &st) < 0)
-        view_stat_dead(i, true, &st);
-    ops_reply_entry(m, req, i, &st);
+    ops_reply_entry(m, req, i, &st, keep_s);
 }
 
 void reconcile_lookup(struct mount *m, fuse_req_t req, struct inode *dir, struct slice name)
@@ -579,7 +583,7 @@ static void step_made(struct mount *m, fuse_req_t req, struct dirty *d, struct i
     if (fi != NULL)
         ops_reply_create(m, req, i, &st, fi);
     else
-        ops_reply_entry(m, req, i, &st);
+        ops_reply_entry(m, req, i, &st, 0);
 }
 
 void reconcile_made(struct mount *m, fuse_req_t req, struct inode *dir, struct slice name, struct fuse_file_info *fi)
@@ -609,7 +613,7 @@ void reconcile_made(struct mount *m, fuse_req_t req, struct inode *dir, struct s
         if (fi != NULL)
             ops_reply_create(m, req, i, &st, fi);
         else
-            ops_reply_entry(m, req, i, &st);
+            ops_reply_entry(m, req, i, &st, 0);
     }
     if (i != NULL)
         inode_release(&m->inodes, i);

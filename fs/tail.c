@@ -34,6 +34,7 @@ static int compare_all(struct tail *t)
     if (dirs == NULL)
         return -ENOMEM;
     steps_give_up_all(&t->m->announce, table);
+    cached_end_below(t->m, table->root);
     for (size_t s = 0; s < table->size; s++) {
         for (struct inode *i = table->by_id[s]; i != NULL; i = i->id_next) {
             if (i->type == S_IFDIR && !inode_is_dead(table, i)) {
@@ -68,6 +69,7 @@ void tail_detach(struct mount *m, struct inode *i)
 
     if (i->parent == NULL)
         return;
+    cached_end_below(m, i);
     arena_init(&arena);
     name_place_init(&p);
     rc = view_place(m, i, &p);
@@ -95,6 +97,8 @@ static void sync_name(struct tail *t, const struct touched *at)
     struct inode *child = inode_child(&m->inodes, at->dir, at->name);
     struct view v;
 
+    if (child != NULL)
+        cached_end(m, child);
     if (child == NULL || inode_is_dead(&m->inodes, at->dir) || tail_view_after(t, at->dir, at->name, &v) < 0)
         return;
     if (child->fresh) {

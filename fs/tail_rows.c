@@ -206,6 +206,18 @@ static bool row_step(struct tail *t, const struct row *row, struct inode *dir, s
     return stepped;
 }
 
+/* The directory that is mounted has no name here that a row could touch. */
+static void root_change(struct mount *m, const struct row *row, bool structural)
+{
+    struct slice prefix = slice_from_str(m->opt.prefix);
+
+    if (row->kind == EVENT_RENAME && (slice_has_prefix(prefix, row->key) || slice_has_prefix(prefix, row->to)))
+        cached_end_below(m, m->inodes.root);
+    else if (row->kind == EVENT_RENAME || row->kind == EVENT_DIR_PUT || row->kind == EVENT_DIR_DELETE ||
+             (structural && prefix.len > 1)) /* it is there for what is below it */
+        cached_end(m, m->inodes.root);
+}
+
 static void row_change(struct tail *t, const struct row *row, bool own)
 {
     struct mount *m = t->m;
@@ -223,6 +235,7 @@ static void row_change(struct tail *t, const struct row *row, bool own)
     else if (row->kind == EVENT_DIR_PUT && !structural)
         how = TOUCH_DIRECTORY;
     bytes_init(&way);
+    root_change(m, row, structural);
     if (way_to(m, row->key, is_dir, &way) == 0) {
         if (way.len == 0) { /* the root's own */
             if (!is_dir)
@@ -262,6 +275,8 @@ static void move_node(struct tail *t, struct inode *node, struct inode *dir2, st
         return;
     if (there != NULL && exchange && !inode_is_below(there, node) && !inode_is_below(node, there)) {
         inode_exchange(&m->inodes, node, there);
+        cached_end_below(m, node);
+        cached_end_below(m, there);
         return;
     }
     if (there != NULL) {
@@ -273,6 +288,7 @@ static void move_node(struct tail *t, struct inode *node, struct inode *dir2, st
         t->rc = -ENOMEM;
         return;
     }
+    cached_end_below(m, node); /* what is below has got other rows */
     /* A directory that nobody made has its number from its path. */
     if (node->type == S_IFDIR && tail_view_after(t, dir2, name2, &v) == 0 && v.seen.type == S_IFDIR) {
         node->ino = v.seen.ino;
@@ -366,6 +382,7 @@ static void row_rename(struct tail *t, const struct row *row, bool own)
         tail_touch(t, dir2, name2, TOUCH_NAME);
     }
     push_rename(t, row);
+    root_change(m, row, true);
     bytes_fini(&from);
     bytes_fini(&to);
 }
