@@ -510,6 +510,7 @@ void node_status(const struct node *n, struct node_status *ret_status)
     }
     s.cluster_version = n->upkeep.cluster_version != 0 ? n->upkeep.cluster_version : FIRST_VERSION;
     s.log_first_index = log_first_index(n->log);
+    s.disk_full = n->disk_full != 0;
     checkpoints_status(n, &s.checkpoint);
     s.readers_pinning = n->readers.pinned;
     s.oldest_reader_ms = n->readers.oldest_ms;

@@ -202,6 +202,7 @@ struct node_status {
     uint32_t cluster_version; /* what all can apply, as APPLY_VERSION */
     uint64_t proposals_waiting, barriers_waiting;
     uint64_t log_first_index;
+    bool disk_full; /* nothing is written until there is room */
     struct node_checkpoint_status {
         uint64_t index, bytes;   /* of the last one; 0: none */
         uint64_t log_bytes;      /* of the log applied since */

@@ -51,7 +51,7 @@ static void add_version(struct bytes *out, const char *name, uint32_t version)
 
     if (version != 0)
         snprintf(text, sizeof(text), "%u.%u", version >> 16, version & 0xffff);
-    add(out, "\"%s\":\"%s\",", name, text);
+    add(out, "\"%s\":\"%s\"", name, text);
 }
 
 static void add_member(struct bytes *out, const struct node_member_status *m, const struct node_status *st)
@@ -65,10 +65,11 @@ static void add_member(struct bytes *out, const struct node_member_status *m, co
     add(out, ",\"voter\":%s,\"leader\":%s,\"connected\":%s,", m->member.voter ? "true" : "false",
         m->member.id == st->leader ? "true" : "false",
         m->connected || m->member.id == st->id ? "true" : "false");
+    if (st->is_leader) { /* nobody else knows */
+        add_number(out, "match_index", m->match_index);
+        add_number(out, "lag", st->last_index > m->match_index ? st->last_index - m->match_index : 0);
+    }
     add_version(out, "version", m->version);
-    add(out, "\"match_index\":%" PRIu64, m->match_index);
-    if (st->is_leader)
-        add(out, ",\"lag\":%" PRIu64, st->last_index > m->match_index ? st->last_index - m->match_index : 0);
     bytes_u8(out, '}');
 }
 
@@ -84,6 +85,7 @@ void socket_status_json(const struct socket_server *s, struct bytes *out)
     add_text(out, s->name);
     add(out, ",\"version\":\"%s\",", QUORUMFS_VERSION);
     add_version(out, "cluster_version", st.cluster_version);
+    bytes_u8(out, ',');
     add_id(out, "leader", st.leader);
     add(out, "\"is_leader\":%s,\"has_quorum\":%s,", st.is_leader ? "true" : "false", st.has_quorum ? "true" : "false");
     add_number(out, "term", st.term);
@@ -94,6 +96,7 @@ void socket_status_json(const struct socket_server *s, struct bytes *out)
     add_number(out, "commit_index", st.commit_index);
     add_number(out, "applied_index", st.applied_index);
     add_number(out, "log_first_index", st.log_first_index);
+    add(out, "\"disk_full\":%s,", st.disk_full ? "true" : "false");
     add_number(out, "readers_pinning", st.readers_pinning);
     add_number(out, "oldest_reader_ms", st.oldest_reader_ms);
     add_number(out, "checkpoint_index", st.checkpoint.index);

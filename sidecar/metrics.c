@@ -153,6 +153,8 @@ static void node_figures(const json_t *status, struct bytes *out)
            number_of(status, "checkpoints_total"));
     single(out, "quorumfs_node_checkpoints_failed_total", "counter", "Checkpoints that it could not write.",
            number_of(status, "checkpoints_failed_total"));
+    single(out, "quorumfs_node_disk_full", "gauge", "Whether the node waits for room on its disk.",
+           json_is_true(json_object_get(status, "disk_full")));
     single(out, "quorumfs_node_readers_pinning", "gauge", "Processes that hold an old snapshot of the store.",
            number_of(status, "readers_pinning"));
 }

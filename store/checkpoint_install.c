@@ -18,6 +18,7 @@
 struct identity {
     uint64_t cluster_id, epoch;
     const struct slice *membership; /* of a restored one, else NULL */
+    bool sent;                      /* by another member, or made beside a log: that is what goes on behind it */
     bool at_start;                  /* no log is written yet that needs room beside it, and without it there is no start */
 };
 
@@ -88,7 +89,7 @@ static int identify(MDB_txn *txn, const struct checkpoint_info *info, const stru
     if (rc == 0 && to_be->membership != NULL)
         rc = restore_rows(txn, main_dbi, *to_be->membership);
     else if (rc == 0)
-        how = how_begun(txn, main_dbi, info);
+        how = to_be->sent ? ENV_BEGUN_INSTALLED : how_begun(txn, main_dbi, info);
     return rc == 0 ? begun_put(txn, main_dbi, how, info->applied_index, info->applied_term) : rc;
 }
 
@@ -168,7 +169,7 @@ static int make_env(const char *dir, const char *path, struct identity to_be)
 
 int checkpoint_make(const char *dir, const char *path, uint64_t cluster_id, uint64_t epoch)
 {
-    return make_env(dir, path, (struct identity){cluster_id, epoch, NULL, false});
+    return make_env(dir, path, (struct identity){.cluster_id = cluster_id, .epoch = epoch, .sent = true});
 }
 
 int checkpoint_restore(const char *dir, const char *path, uint64_t cluster_id, struct slice membership,
@@ -181,7 +182,7 @@ int checkpoint_restore(const char *dir, const char *path, uint64_t cluster_id, s
 
     if (rc != -ENOENT)
         return rc == 0 ? -EEXIST : rc;
-    rc = make_env(dir, path, (struct identity){cluster_id, 1, &membership, true});
+    rc = make_env(dir, path, (struct identity){cluster_id, 1, &membership, false, true});
     if (rc == 0)
         rc = mark_write(dir, 1, MARK_SYNCED);
     if (rc == 0)
@@ -228,7 +229,7 @@ int checkpoint_recover(const char *dir, uint64_t cluster_id, uint64_t at_least, 
     if (rc == 0)
         rc = n + bad == 0 ? -ENOENT : -EUCLEAN;
     for (size_t i = 0; rc == -EUCLEAN && i < n && infos[i].applied_index >= at_least; i++)
-        rc = make_env(dir, infos[i].path, (struct identity){cluster_id, epoch, NULL, true});
+        rc = make_env(dir, infos[i].path, (struct identity){.cluster_id = cluster_id, .epoch = epoch, .at_start = true});
     free(infos);
     return rc;
 }

@@ -335,6 +335,8 @@ static void print_json_value(struct ctl_out *o, const json_t *v)
     free(text);
 }
 
+#define STATUS_NAME_WIDTH 24 /* of the longest */
+
 /* What the node says, whatever it is: members one a line, everything else by name. */
 static void print_status(struct ctl_out *o, const json_t *status)
 {
@@ -346,7 +348,7 @@ static void print_status(struct ctl_out *o, const json_t *status)
     {
         if (json_is_array(value) && json_is_object(json_array_get(value, 0)))
             continue;
-        ctl_out_text(o, "%-20s ", key);
+        ctl_out_text(o, "%-*s ", STATUS_NAME_WIDTH, key);
         print_json_value(o, value);
         ctl_out_text(o, "\n");
     }

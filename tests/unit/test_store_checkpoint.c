@@ -572,6 +572,7 @@ static void a_restored_one_is_another_clusters(void **state)
     struct store_meta meta, old;
     struct fixture from, to;
     char command[200];
+    uint64_t epoch;
     uint32_t sum;
 
     begin(&from);
@@ -597,7 +598,13 @@ static void a_restored_one_is_another_clusters(void **state)
         assert_int_equal(100, meta.membership_index);
         crash_machine(&to);
     }
+    /* A member that joins is sent that very file: it has a vote to keep, and a log that goes on behind it. */
+    assert_int_equal(0, checkpoint_latest(to.store_dir, &made));
+    assert_int_equal(0, checkpoint_install(to.store_dir, made.path, 8, &epoch));
     assert_int_equal(0, store_open(to.store_dir, &options, &to.store));
+    assert_int_equal(sum, digest(to.store, &meta));
+    assert_false(meta.restored);
+    assert_int_equal(100, meta.begun_index);
     to.index = 100;
     put_many(&to, 100, 101);
     digest(to.store, &meta);

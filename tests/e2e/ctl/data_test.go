@@ -147,6 +147,15 @@ func TestABackupBeginsANewCluster(t *testing.T) {
 		a, b, z := checked(t, c.Nodes[0]), checked(t, c.Nodes[1]), checked(t, c.Nodes[2])
 		return a == b && b == z, a + b + z
 	})
+	// The log of the new cluster does not go back to the beginning: one that joins is sent what the others began with.
+	fourth := c.Join(c.Nodes...)
+	c.Nodes[0].MustCtl("member", "add", fourth.Name, "--peer-urls", fourth.PeerURL)
+	fourth.Start()
+	holds(t, fourth, 20)
+	cluster.Until(t, "the fourth hashes equal", func() (bool, string) {
+		a, b := checked(t, c.Nodes[0]), checked(t, fourth)
+		return a == b, a + b
+	})
 	damaged := filepath.Join(old.Dir, "damaged")
 	data, err := os.ReadFile(backup)
 	if err != nil {

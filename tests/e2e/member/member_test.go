@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -248,7 +249,7 @@ func TestJoinByCheckpoint(t *testing.T) {
 			put(t, first, fmt.Sprintf("k%d", time.Now().UnixNano()), value)
 		}
 		out := first.MustCtl("status")
-		return !strings.Contains(out, "log_first_index      1\n"), out
+		return !regexp.MustCompile(`(?m)^log_first_index +1$`).MatchString(out), out
 	})
 	n := c.Join(first)
 	first.MustCtl("member", "add", n.Name, "--peer-urls", n.PeerURL)
