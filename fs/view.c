@@ -328,11 +328,13 @@ int view_stat(const struct mount *m, const struct inode *i, struct stat *st)
 
 /* ---- listing ---- */
 
+#define HAS_STAT 4
+
 struct listing {
     const struct mount *m;
     const struct view_source *source;
     const struct name_place *dir;
-    struct bytes components; /* u32 length, bytes, u8 is_key | is_dir << 1 */
+    struct bytes components; /* u32 length, bytes, u8 is_key | is_dir << 1 | HAS_STAT, then struct node_stat */
     struct bytes pieces;     /* names shown already */
     size_t count;
 };
@@ -342,7 +344,9 @@ static int collect(void *ctx, const struct store_child *child)
     struct listing *l = ctx;
 
     bytes_u32_slice(&l->components, child->component);
-    bytes_u8(&l->components, (uint8_t)(child->is_key | child->is_dir << 1));
+    bytes_u8(&l->components, (uint8_t)(child->is_key | child->is_dir << 1 | (child->stat != NULL ? HAS_STAT : 0)));
+    if (child->stat != NULL)
+        bytes_raw(&l->components, child->stat, sizeof(*child->stat));
     l->count++;
     return bytes_status(&l->components) < 0 || l->count > DIRECTORY_MAX_NAMES;
 }
@@ -353,12 +357,17 @@ static int found(void *ctx, const struct store_child *child)
     return 1;
 }
 
-static int show(struct listing *l, struct slice name, view_name_fn emit, void *ctx)
+/* stat NULL: it has to be asked for. */
+static int show(struct listing *l, struct slice name, const struct node_stat *stat, view_name_fn emit, void *ctx)
 {
     struct name_place place;
-    struct view v;
+    struct view v = {.uid = l->m->opt.uid, .gid = l->m->opt.gid};
     int rc;
 
+    if (stat != NULL) {
+        from_row(l->m, stat, &v);
+        return emit(ctx, name, &v);
+    }
     name_place_init(&place);
     rc = name_place_copy(&place, l->dir);
     if (rc == 0)
@@ -380,20 +389,21 @@ static bool shown_before(struct listing *l, struct slice piece)
     return false;
 }
 
-static int show_component(struct listing *l, struct slice component, unsigned flags, view_name_fn emit, void *ctx)
+static int show_component(struct listing *l, struct slice component, unsigned flags, const struct node_stat *stat,
+                          view_name_fn emit, void *ctx)
 {
     struct bytes name;
     bool piece = false;
     int rc = 0;
 
     if (component.len == 0 && (flags & 1) != 0 && l->dir->kind == NAME_NODE)
-        rc = show(l, slice_from_str("%:slash"), emit, ctx);
+        rc = show(l, slice_from_str("%:slash"), NULL, emit, ctx);
     if (rc < 0 || (component.len == 0 && (flags & 2) == 0))
         return rc;
     bytes_init(&name);
     rc = name_of_child(l->dir, component, &name, &piece);
     if (rc == 0 && !(piece && shown_before(l, bytes_slice(&name))))
-        rc = show(l, bytes_slice(&name), emit, ctx);
+        rc = show(l, bytes_slice(&name), piece ? NULL : stat, emit, ctx);
     bytes_fini(&name);
     return rc == -ENOENT ? 0 : rc;
 }
@@ -406,14 +416,14 @@ static int show_words(struct listing *l, view_name_fn emit, void *ctx)
     int rc = 0;
 
     if (dir->kind == NAME_NODE && dir->key.len != 0 && dir->key.data[dir->key.len - 1] != '/')
-        rc = show(l, slice_from_str("%:value"), emit, ctx);
+        rc = show(l, slice_from_str("%:value"), NULL, emit, ctx);
     if (rc == 0 && dir->root && dir->key.len == 0) {
         if (dir->kind == NAME_RAW)
             rc = source_list(l->source, slice_make(NULL, 0), false, found, &any);
         else
             rc = source_list(l->source, slice_make(NULL, 0), true, found, &any);
         if (rc == 0 && any)
-            rc = show(l, slice_from_str(dir->kind == NAME_RAW ? "%:" : "%:bare"), emit, ctx);
+            rc = show(l, slice_from_str(dir->kind == NAME_RAW ? "%:" : "%:bare"), NULL, emit, ctx);
     }
     return rc;
 }
@@ -433,8 +443,13 @@ static int list_place(struct listing *l, view_name_fn emit, void *ctx)
     in = reader_make(bytes_slice(&l->components));
     while (rc == 0 && !reader_at_end(&in)) {
         struct slice component = reader_u32_slice(&in);
+        unsigned flags = reader_u8(&in);
+        struct slice raw = reader_raw(&in, (flags & HAS_STAT) != 0 ? sizeof(struct node_stat) : 0);
+        struct node_stat stat;
 
-        rc = show_component(l, component, reader_u8(&in), emit, ctx);
+        if (raw.len == sizeof(stat))
+            memcpy(&stat, raw.data, sizeof(stat));
+        rc = show_component(l, component, flags, raw.len == sizeof(stat) ? &stat : NULL, emit, ctx);
     }
     if (rc == 0 && dir->kind != NAME_PIECE)
         rc = show_words(l, emit, ctx);

@@ -96,7 +96,7 @@ int children_tell(struct children *c, store_child_fn emit, void *ctx)
     if (c->n_places > 1)
         qsort_r(c->places, c->n_places, sizeof(c->places[0]), compare_places, c);
     for (size_t i = 0, next; rc == 0 && i < c->n_places; i = next) {
-        struct store_child child = {name_of(c, &c->places[i]), false, false};
+        struct store_child child = {name_of(c, &c->places[i]), false, false, NULL};
 
         for (next = i; next < c->n_places && slice_equal(name_of(c, &c->places[next]), child.component); next++) {
             child.is_key = child.is_key || c->places[next].is_key;

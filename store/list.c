@@ -71,9 +71,9 @@ static int is_directory(struct lister *l, struct slice component)
     return view_has_below(l->snap, bytes_slice(&l->at));
 }
 
-static int tell(struct lister *l, struct slice component, bool is_key, bool is_dir)
+static int tell(struct lister *l, struct slice component, bool is_key, bool is_dir, const struct node_stat *stat)
 {
-    const struct store_child child = {component, is_key, is_dir};
+    const struct store_child child = {component, is_key, is_dir, is_dir ? NULL : stat};
     int rc;
 
     bytes_reset(&l->last);
@@ -100,7 +100,7 @@ static int tell_beginnings(struct lister *l, struct slice component)
             continue;
         rc = is_directory(l, beginning);
         if (rc == 1)
-            rc = tell(l, beginning, false, true);
+            rc = tell(l, beginning, false, true, NULL);
         if (rc < 0)
             return rc;
     }
@@ -146,12 +146,19 @@ static bool may_meet_below(const struct lister *l, const struct tree_iter *it)
 static int list_own_row(struct lister *l, struct slice component)
 {
     bool is_key = is_at(l, &l->keys, component), is_dir = is_at(l, &l->dirs, component);
+    struct node_stat stat;
+    struct node node;
     int rc = 0;
 
     if (view_is_root(prefix_of(l)) && l->prefix_len == 1 && component.len == 0)
         is_dir = false; /* the root's own attributes */
-    if (is_key)
-        rc = tree_iter_next(&l->keys);
+    if (is_key) {
+        rc = node_row_decode(l->keys.value, &node);
+        if (rc == 0) {
+            view_stat_node(&node, NODE_FILE, view_ino(&node), &stat);
+            rc = tree_iter_next(&l->keys);
+        }
+    }
     if (rc == 0 && is_at(l, &l->dirs, component))
         rc = tree_iter_next(&l->dirs);
     if (rc == 0 && !is_dir) {
@@ -164,7 +171,7 @@ static int list_own_row(struct lister *l, struct slice component)
         }
     }
     if (rc >= 0)
-        rc = is_key || is_dir ? tell(l, component, is_key, is_dir) : 0;
+        rc = is_key || is_dir ? tell(l, component, is_key, is_dir, is_key ? &stat : NULL) : 0;
     return rc;
 }
 
@@ -189,7 +196,7 @@ static int list_all(struct lister *l, struct bytes *component)
         if (!deeper) {
             rc = list_own_row(l, c);
         } else {
-            rc = tell(l, c, false, true);
+            rc = tell(l, c, false, true, NULL);
             if (rc == 0)
                 rc = seek_to(l, c, '/' + 1);
         }

@@ -295,6 +295,7 @@ int store_value_at(struct store_read *r, struct slice key, int64_t revision, str
 struct store_child {
     struct slice component;
     bool is_key, is_dir;
+    const struct node_stat *stat; /* of a key that is no directory, if the listing has met it; else NULL. For the call */
 };
 typedef int (*store_child_fn)(void *ctx, const struct store_child *child);
 int store_list(struct store_read *r, struct slice dir, struct slice after, store_child_fn emit, void *ctx);

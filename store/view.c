@@ -137,9 +137,9 @@ int view_load(struct snap *p, struct slice path, struct target *ret_target)
 
 /* ---- the public reads ---- */
 
-static void stat_from_node(const struct node *n, enum node_type type, uint64_t ino, struct node_stat *stat)
+void view_stat_node(const struct node *n, enum node_type type, uint64_t ino, struct node_stat *ret_stat)
 {
-    *stat = (struct node_stat){
+    *ret_stat = (struct node_stat){
         .type = type,
         .ino = ino,
         .size = n->value_len,
@@ -160,11 +160,11 @@ int store_stat(struct store_read *r, struct slice path, struct node_stat *ret_st
     if (rc < 0)
         return rc;
     if (t.is_dir) {
-        stat_from_node(&t.dir, NODE_DIRECTORY, t.dir_ino, ret_stat);
+        view_stat_node(&t.dir, NODE_DIRECTORY, t.dir_ino, ret_stat);
         ret_stat->implicit = !t.has_dir;
         ret_stat->also_key = t.has_key;
     } else if (t.has_key) {
-        stat_from_node(&t.key, NODE_FILE, t.key_ino, ret_stat);
+        view_stat_node(&t.key, NODE_FILE, t.key_ino, ret_stat);
     } else {
         *ret_stat = (struct node_stat){.type = NODE_NONE};
     }
@@ -177,7 +177,7 @@ int store_stat_key(struct store_read *r, struct slice key, struct node_stat *ret
     int rc = range_get(&r->snap, key, &node);
 
     if (rc == 0)
-        stat_from_node(&node, NODE_FILE, view_ino(&node), ret_stat);
+        view_stat_node(&node, NODE_FILE, view_ino(&node), ret_stat);
     else if (rc == -ENOENT)
         *ret_stat = (struct node_stat){.type = NODE_NONE};
     return rc == -ENOENT ? 0 : rc;

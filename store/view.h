@@ -27,6 +27,8 @@ struct target {
     uint64_t key_ino, dir_ino; /* 0: no such node */
 };
 
+/* What a node says of itself to the outside. */
+void view_stat_node(const struct node *n, enum node_type type, uint64_t ino, struct node_stat *ret_stat);
 bool view_is_root(struct slice path);
 /* path as the tables have it. */
 struct slice view_normal(struct slice path);

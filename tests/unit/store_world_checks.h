@@ -127,6 +127,9 @@ struct expected_children {
     struct slice names[256];
     bool is_key[256], is_dir[256];
     size_t n, seen;
+    struct store_read *r;
+    struct slice dir;
+    bool bare_root;
 };
 
 static inline void expect_child(struct expected_children *e, struct slice name, bool is_key, bool is_dir)
@@ -177,6 +180,20 @@ static inline int see_child(void *ctx, const struct store_child *c)
     assert_true(slice_equal(e->names[e->seen], c->component));
     assert_int_equal(e->is_key[e->seen], c->is_key);
     assert_int_equal(e->is_dir[e->seen], c->is_dir);
+    assert_int_equal(c->is_key && !c->is_dir, c->stat != NULL);
+    if (c->stat != NULL) { /* what is told on the way is what would be answered */
+        struct node_stat stat;
+        struct bytes key;
+
+        bytes_init(&key);
+        bytes_append(&key, e->dir);
+        if (!e->bare_root)
+            bytes_u8(&key, '/');
+        bytes_append(&key, c->component);
+        assert_int_equal(0, store_stat_key(e->r, bytes_slice(&key), &stat));
+        assert_memory_equal(&stat, c->stat, sizeof(stat));
+        bytes_fini(&key);
+    }
     e->seen++;
     return 0;
 }
@@ -187,6 +204,9 @@ static inline void check_list(struct world *w, struct store_read *r)
     bool bare_root = below(w, 10) == 0;
     struct slice dir = bare_root || below(w, 5) == 0 ? slice_make(NULL, 0) : random_dir(w), after = {0};
 
+    e.r = r;
+    e.dir = dir;
+    e.bare_root = bare_root;
     for (size_t i = 0; i < w->m.n_keys; i++)
         if (model_at(&w->m.keys[i], INT64_MAX) != NULL)
             expect_path(&e, w->m.keys[i].key, dir, bare_root, true);
