@@ -43,6 +43,35 @@ int loops_sum(const struct app *app, struct figures *ret_figures)
     return figures_add_app(ret_figures, app);
 }
 
+/* The counters are asked for, and told in a later turn. */
+struct question_of_figures {
+    loops_figures_fn done;
+    void *ctx;
+};
+
+static struct question_of_figures figures_asked[MESSAGES_MAX];
+static size_t n_figures_asked;
+
+int loops_ask(struct app *app, loops_figures_fn done, void *ctx)
+{
+    FUZZ_MUST(n_figures_asked < MESSAGES_MAX);
+    figures_asked[n_figures_asked++] = (struct question_of_figures){done, ctx};
+    return 0;
+}
+
+static bool tell_figures(struct world *w)
+{
+    struct figures f;
+
+    if (n_figures_asked == 0)
+        return false;
+    FUZZ_MUST(loops_sum(&w->app, &f) == 0);
+    n_figures_asked--;
+    figures_asked[n_figures_asked].done(figures_asked[n_figures_asked].ctx, &f);
+    figures_fini(&f);
+    return true;
+}
+
 static void on_ready(void *ctx)
 {
 }
@@ -112,6 +141,7 @@ static bool turn(struct world *w)
 {
     bool busy = node_answer(node);
 
+    busy = tell_figures(w) || busy;
     uv_run(&w->loop, UV_RUN_NOWAIT);
     turns_run(&w->app);
     observers_run(&w->app);
