@@ -6,8 +6,10 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "raft/stream.h"
 
@@ -25,7 +27,8 @@ struct queue {
 struct env_uv {
     uv_loop_t *loop;
     uv_timer_t timer;
-    uv_async_t async;
+    uv_poll_t done; /* of done_fd */
+    int done_fd;    /* written by workers that have put something on an empty list */
     void (*on_timer)(void *ctx);
     void *ctx;
     uint64_t random_state;
@@ -77,9 +80,22 @@ static void clock_set_timer(void *ctx, uint64_t at_ms)
 
 /* ---- workers ---- */
 
+/* Not by uv_async_send(): the loop, woken by it, spins until the sender has left it, and that is seldom soon when the
+ * loop's thread has taken the sender's processor. */
+static void wake_loop(struct env_uv *e)
+{
+    const uint64_t one = 1;
+    ssize_t n;
+
+    do
+        n = write(e->done_fd, &one, sizeof(one));
+    while (n < 0 && errno == EINTR);
+}
+
 static void *worker(void *arg)
 {
     struct queue *q = arg;
+    bool was_empty;
 
     pthread_mutex_lock(&q->mutex);
     for (;;) {
@@ -98,20 +114,25 @@ static void *worker(void *arg)
         w->run(w);
         pthread_mutex_lock(&q->mutex);
         w->next = NULL;
+        was_empty = q->done_first == NULL;
         *q->done_last = w;
         q->done_last = &w->next;
         pthread_mutex_unlock(&q->mutex);
-        uv_async_send(&q->env->async);
+        if (was_empty) /* else the loop has been woken and has not come yet */
+            wake_loop(q->env);
         pthread_mutex_lock(&q->mutex);
     }
     pthread_mutex_unlock(&q->mutex);
     return NULL;
 }
 
-static void on_async(uv_async_t *a)
+static void on_done(uv_poll_t *poll, int status, int events)
 {
-    struct env_uv *e = a->data;
+    struct env_uv *e = poll->data;
+    uint64_t times;
 
+    if (read(e->done_fd, &times, sizeof(times)) < 0) /* before the lists: what comes behind writes anew */
+        return;
     for (int i = 0; i < WORK_QUEUES; i++) {
         struct queue *q = &e->queues[i];
         struct work *w;
@@ -186,14 +207,16 @@ static void on_closed(uv_handle_t *h)
 {
     struct env_uv *e = h->data;
 
-    if (--e->handles == 0)
-        free(e);
+    if (--e->handles > 0)
+        return;
+    close(e->done_fd);
+    free(e);
 }
 
 static void close_handles(struct env_uv *e)
 {
     uv_close((uv_handle_t *)&e->timer, on_closed);
-    uv_close((uv_handle_t *)&e->async, on_closed);
+    uv_close((uv_handle_t *)&e->done, on_closed);
 }
 
 int env_uv_open(uv_loop_t *loop, void (*on_timer)(void *ctx), void *ctx, struct env_uv **ret_env)
@@ -210,14 +233,22 @@ int env_uv_open(uv_loop_t *loop, void (*on_timer)(void *ctx), void *ctx, struct 
     e->loop = loop;
     e->on_timer = on_timer;
     e->ctx = ctx;
-    rc = uv_async_init(loop, &e->async, on_async);
+    e->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (e->done_fd < 0) {
+        rc = -errno;
+        free(e);
+        return rc;
+    }
+    rc = uv_poll_init(loop, &e->done, e->done_fd);
     if (rc < 0) {
+        close(e->done_fd);
         free(e);
         return err_from_uv(rc);
     }
     uv_timer_init(loop, &e->timer); /* cannot fail */
-    e->async.data = e->timer.data = e;
+    e->done.data = e->timer.data = e;
     e->handles = 2;
+    uv_poll_start(&e->done, UV_READABLE, on_done); /* cannot fail on an open handle */
     for (int i = 0; i < WORK_QUEUES; i++) {
         rc = start_queue(e, &e->queues[i]);
         if (rc < 0) {
