@@ -115,13 +115,13 @@ func bounded(history []porcupine.Operation) (seen, unseen []porcupine.Operation)
 
 // check looks at the history of one key. What nobody saw may never have taken effect: if there is an order without it, there is one. If there
 // is none, that may be because of a swap that found another value than it should, so it is tried with it as well.
-func check(t *testing.T, history []porcupine.Operation) {
+func check(t *testing.T, history []porcupine.Operation) bool {
 	t.Helper()
 	const limit = 2 * time.Minute
 	seen, unseen := bounded(history)
 	result := porcupine.CheckOperationsTimeout(registers, seen, limit)
 	if result == porcupine.Ok {
-		return
+		return true
 	}
 	all := append(seen, unseen...)
 	result, info := porcupine.CheckOperationsVerbose(registers, all, limit)
@@ -132,6 +132,7 @@ func check(t *testing.T, history []porcupine.Operation) {
 			t.Logf("it is drawn in %s: %v", path, porcupine.VisualizePath(registers, info, path))
 		}
 	}
+	return result == porcupine.Ok
 }
 
 // The checker itself: what it must find, and what it must let pass.
@@ -284,6 +285,13 @@ func TestHistoriesAreLinearizableThroughFaults(t *testing.T) {
 		t.Errorf("only %d operations in %v", len(history), duration)
 	}
 	for _, ops := range registers.Partition(history) {
-		check(t, ops)
+		if !check(t, ops) {
+			key := ops[0].Input.(input).key
+			for _, r := range c.Nodes[0].Dump() { // what the log says of it
+				if r.Key == key {
+					t.Logf("%s: revision %d, version %d: %s", key, r.Revision, r.Version, r.Value)
+				}
+			}
+		}
 	}
 }
