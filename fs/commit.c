@@ -215,6 +215,11 @@ static void commit_done(struct waiting *c, int error)
             b = NULL;
         }
     }
+    if (i->lock_lost && b != NULL) { /* meanwhile: what is left was written under a lock that is gone */
+        error = error != 0 || b->changes != c->changes ? EIO : 0;
+        commit_drop_buffer(i);
+        b = NULL;
+    }
     if (error != 0 && b != NULL && i->n_writers == 0) {
         log_warn(&m->log, "what was written to %.*s is lost: %s", (int)i->name.len, i->name.data, strerror(error));
         commit_drop_buffer(i);

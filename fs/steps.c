@@ -48,6 +48,8 @@ static bool push(struct announce *a, const struct step *what, const struct seen 
     count_in(s->to, next_to);
     if (s->node != NULL)
         inode_hold(s->node);
+    if (s->other != NULL)
+        inode_hold(s->other);
     list_init(&s->link);
     list_push_back(&a->steps, &s->link);
     a->n_steps++;
@@ -92,9 +94,11 @@ static bool can_replace(const struct seen *moved, const struct seen *there)
     return there->type == 0 || (moved->type == S_IFDIR) == (there->type == S_IFDIR);
 }
 
-bool steps_moved(struct announce *a, struct dirty *from, struct dirty *to, const struct inode *node, bool exchange)
+bool steps_moved(struct announce *a, struct dirty *from, struct dirty *to, struct inode *node, struct inode *there_node,
+                 bool exchange)
 {
-    const struct step s = {.kind = exchange ? STEP_EXCHANGED : STEP_MOVED, .from = from, .to = to};
+    const struct step s = {.kind = exchange ? STEP_EXCHANGED : STEP_MOVED, .from = from, .to = to, .node = node,
+                           .other = exchange ? there_node : NULL};
     const struct seen gone = {0}, moved = *steps_expected(from), there = *steps_expected(to);
     const struct seen is = {.type = node->type, .implicit = node->implicit, .ino = node->ino};
 
@@ -132,6 +136,8 @@ static void remove_step(struct announce *a, struct inode_table *t, struct step *
     count_out(a, s->to);
     if (s->node != NULL)
         inode_release(t, s->node);
+    if (s->other != NULL)
+        inode_release(t, s->other);
     free(s);
 }
 

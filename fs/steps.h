@@ -28,7 +28,8 @@ struct step {
     enum step_kind kind;
     struct dirty *from, *to; /* from: of MOVED and EXCHANGED */
     struct seen was_from, was_to;
-    struct inode *node;      /* held: what MADE makes, which may have moved on or died */
+    struct inode *node;      /* held: what is made or moved, for the rows that follow; it may have moved on or died */
+    struct inode *other;     /* held: what it changes places with */
     uint64_t size;           /* of the content then */
     bool sent;               /* its command is under way */
     unsigned tries;
@@ -44,7 +45,9 @@ bool steps_made(struct announce *a, struct dirty *d, struct inode *node, uint64_
 bool steps_content(struct announce *a, struct dirty *d, uint64_t ino, uint64_t size);
 bool steps_attributes(struct announce *a, struct dirty *d);
 bool steps_gone(struct announce *a, struct dirty *d, bool is_dir);
-bool steps_moved(struct announce *a, struct dirty *from, struct dirty *to, const struct inode *node, bool exchange);
+/* there: what has the name; NULL: nothing that is known. */
+bool steps_moved(struct announce *a, struct dirty *from, struct dirty *to, struct inode *node, struct inode *there,
+                 bool exchange);
 
 struct step *steps_first(const struct announce *a);
 /* Whether what its names are told as is what it begins with. */

@@ -167,9 +167,10 @@ int tail_advance(struct mount *m)
         compared = rc == 1;
         if (rc == 1)
             rc = compare_all(&t);
-        if (rc == 0)
-            for (size_t i = 0; i < t.n_touched; i++)
-                sync_name(&t, &t.touched[i]);
+        for (size_t i = 0; rc == 0 && t.n_renames != 0 && i < t.n_touched; i++)
+            tail_touch_again(&t, t.touched[i].dir, t.touched[i].name);
+        for (size_t i = 0; rc == 0 && i < t.n_touched; i++)
+            sync_name(&t, &t.touched[i]);
         m->tail = NULL;
     }
     if (rc < 0) {

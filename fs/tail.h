@@ -67,6 +67,8 @@ int tail_view_after(struct tail *t, struct inode *dir, struct slice name, struct
 void tail_note(struct tail *t, struct inode *dir, struct slice name);
 /* A foreign row may have changed this name. Its record, if it has one now. */
 struct dirty *tail_touch(struct tail *t, struct inode *dir, struct slice name, enum touch how);
+/* The same of a noted name at the end of the advance, if it has no record: the directory may have moved since. */
+void tail_touch_again(struct tail *t, struct inode *dir, struct slice name);
 /* The record of a name that is to get a step, made if there is none; known: somebody may watch it. NULL: nobody can, or there
  * is no room. */
 struct dirty *tail_record(struct tail *t, struct inode *dir, struct slice name, bool known);

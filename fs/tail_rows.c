@@ -197,6 +197,8 @@ static bool row_step(struct tail *t, const struct row *row, struct inode *dir, s
         stepped = steps_gone(a, d, is_dir);
     else if ((row->flags & EVENT_CREATED) != 0)
         stepped = step_made(t, row, dir, name, d);
+    else if (row->kind == EVENT_PUT && steps_expected(d)->ino != row->ino) /* over a link, or by a move of what nobody knew */
+        stepped = steps_gone(a, d, false) && step_made(t, row, dir, name, d);
     else if (row->kind == EVENT_PUT)
         stepped = steps_content(a, d, row->ino, row->size);
     else if ((steps_expected(d)->type == S_IFDIR) == is_dir)
@@ -289,8 +291,8 @@ static void move_node(struct tail *t, struct inode *node, struct inode *dir2, st
         return;
     }
     cached_end_below(m, node); /* what is below has got other rows */
-    /* A directory that nobody made has its number from its path. */
-    if (node->type == S_IFDIR && tail_view_after(t, dir2, name2, &v) == 0 && v.seen.type == S_IFDIR) {
+    /* A directory that nobody made is somebody's now, unless it has moved on. */
+    if (node->type == S_IFDIR && node->implicit && tail_view_after(t, dir2, name2, &v) == 0 && v.seen.type == S_IFDIR) {
         node->ino = v.seen.ino;
         node->implicit = v.seen.implicit;
     }
@@ -318,7 +320,7 @@ static void rename_known(struct tail *t, const struct row *row, bool own, struct
     if (!own && node != NULL) {
         d = tail_record(t, dir, name, true);
         d2 = tail_record(t, dir2, name2, true);
-        stepped = d != NULL && d2 != NULL && steps_moved(&m->announce, d, d2, node, exchange);
+        stepped = d != NULL && d2 != NULL && steps_moved(&m->announce, d, d2, node, there, exchange);
     }
     if (stepped) {
         tail_note(t, dir, name);

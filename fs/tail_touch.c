@@ -176,6 +176,25 @@ struct dirty *tail_touch(struct tail *t, struct inode *dir, struct slice name, e
     return d;
 }
 
+/* When all rows are read: a name that seemed unchanged, since a directory above it had moved on by the revision that is read. */
+void tail_touch_again(struct tail *t, struct inode *dir, struct slice name)
+{
+    struct mount *m = t->m;
+    struct view before, after;
+    struct dirty *d;
+
+    if (inode_is_dead(&m->inodes, dir) || announce_find(&m->announce, dir, name) != NULL ||
+        (!tail_is_known(m, dir) && !tail_is_known(m, inode_child(&m->inodes, dir, name))) ||
+        tail_view_before(t, dir, name, &before) < 0 || tail_view_after(t, dir, name, &after) < 0 ||
+        seen_same(&before.seen, &after.seen))
+        return;
+    d = announce_add(&m->announce, dir, name, &before.seen);
+    if (d != NULL)
+        d->behind = true;
+    else
+        m->overlay_lost++;
+}
+
 /* The record of a name that is to get a step, made if there is none. NULL: nobody can watch it, or there is no room. */
 struct dirty *tail_record(struct tail *t, struct inode *dir, struct slice name, bool known)
 {

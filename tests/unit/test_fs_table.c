@@ -228,7 +228,7 @@ static void steps_are_taken_in_the_order_of_the_log(void **state)
     assert_false(steps_gone(&a, tmp, true));    /* and be a file */
     assert_false(steps_content(&a, tmp, 8, 1)); /* that one */
     assert_true(steps_content(&a, tmp, 7, 1));
-    assert_true(steps_moved(&a, tmp, f, node, false));
+    assert_true(steps_moved(&a, tmp, f, node, NULL, false));
     assert_true(steps_attributes(&a, f));
     assert_true(steps_gone(&a, f, false));
     inode_release(&t, node);
@@ -266,7 +266,7 @@ static void a_step_that_cannot_be_taken_leaves_its_names_behind(void **state)
     d[0] = announce_add(&a, t.root, S("a"), &file);
     d[1] = announce_add(&a, t.root, S("b"), &none);
     d[2] = announce_add(&a, t.root, S("c"), &none);
-    assert_true(steps_moved(&a, d[0], d[1], node, false));
+    assert_true(steps_moved(&a, d[0], d[1], node, NULL, false));
     assert_true(steps_content(&a, d[1], 9, 4));
     assert_true(steps_made(&a, d[2], node, 0));
     steps_first(&a)->sent = true;

@@ -1,11 +1,13 @@
 package mount
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"quorumfs.test/e2e/cluster"
@@ -220,6 +222,18 @@ func TestOddKeysAreFiles(t *testing.T) {
 	for _, bad := range []string{"%:a", "%:%41", "%:value", ".quorumfs", "x/%:bare"} {
 		if err := os.WriteFile(filepath.Join(n.Mount, bad), nil, 0o644); err == nil {
 			t.Errorf("%s was made", bad)
+		}
+	}
+	shell(t, n.Mount, "mkdir dd")
+	plain := filepath.Join(n.Mount, "plain")
+	os.WriteFile(plain, nil, 0o644)
+	for bad, want := range map[string]syscall.Errno{"dd/%:": syscall.EINVAL, "%:a": syscall.EINVAL, piece: syscall.EINVAL, long: syscall.ENAMETOOLONG} {
+		bad = filepath.Join(n.Mount, bad)
+		for how, err := range map[string]error{"mkdir": syscall.Mkdir(bad, 0o755), "symlink": syscall.Symlink("x", bad), "rename": syscall.Rename(plain, bad),
+			"mkfifo": syscall.Mkfifo(bad, 0o644), "open": os.WriteFile(bad, nil, 0o644)} {
+			if !errors.Is(err, want) {
+				t.Errorf("%s of %s: %v, wanted %v", how, bad, err, want)
+			}
 		}
 	}
 	nul := filepath.Join(n.Mount, "%:a%00b")

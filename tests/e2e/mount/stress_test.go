@@ -36,7 +36,7 @@ func long(t *testing.T, bound time.Duration, dir, script string) string {
 // Random I/O on two nodes at once, each on a file of its own that the others look at after every commit.
 func TestRandomIOIsWhatAModelSays(t *testing.T) {
 	cluster.Need(t, "e2e/fsx")
-	c := three(t)
+	c := threeWith(t, "--no-sidecar", "--auto-compaction-mode", "revision", "--auto-compaction-retention", "1000") // else the history fills the quota
 	d := 8 * time.Second
 	if soak() {
 		d = 10 * time.Minute
