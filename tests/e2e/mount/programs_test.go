@@ -97,6 +97,46 @@ echo done > g`, "g\n", `ls`},
 	}
 }
 
+// Who has a file open for writing reads through the kernel's pages, which are thrown out when they meet another mtime. The answer
+// to a chmod carries one too, and the kernel takes that without a look at its pages: it must not be the one that they are judged by.
+func TestAWriterReadsWhatOthersWrote(t *testing.T) {
+	c := three(t)
+	a, b := c.Nodes[0], c.Nodes[1]
+	shell(t, a.Mount, "printf 1 > f")
+	same(t, a.Mount, b.Mount)
+	f, err := os.OpenFile(a.Mount+"/f", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	pid := helper(a) // it would be in time to look at the file first
+	syscall.Kill(pid, syscall.SIGSTOP)
+	defer syscall.Kill(pid, syscall.SIGCONT)
+	read := func() string {
+		buf := make([]byte, 4)
+		n, _ := f.ReadAt(buf, 0)
+		return string(buf[:n])
+	}
+	for _, change := range []struct {
+		name string
+		do   func() error
+	}{{"chmod", func() error { return f.Chmod(0o600) }}, {"utimes", func() error { return syscall.Futimes(int(f.Fd()), make([]syscall.Timeval, 2)) }}, {"nothing", func() error { return nil }}} {
+		old := read()
+		want := map[string]string{"1": "2", "2": "3", "3": "4"}[old]
+		shell(t, b.Mount, "printf "+want+" > f")
+		cluster.Until(t, "the first mount has it", func() (bool, string) {
+			content, err := os.ReadFile(a.Mount + "/.quorumfs/revision") // everything that was acknowledged
+			return err == nil, string(content)
+		})
+		if err := change.do(); err != nil {
+			t.Fatal(err)
+		}
+		if got := read(); got != want {
+			t.Errorf("after %s: %q, wanted %q", change.name, got, want)
+		}
+	}
+}
+
 // Programs that map files to read them: shared and private, whole pages and not, and again after another node has changed the file.
 func TestFilesAreMappedForReading(t *testing.T) {
 	need(t, "python3")
@@ -120,7 +160,7 @@ for size in 1, 4095, 4096, 4097, 300000:
         open(here + "/f", "wb").write(new)
         n = mapped(there + "/f", how)
         assert n[:] == new, (size, how, "new")
-        assert m[:size] in (old, new[:size]), (size, how, "what was mapped before")
+        assert set(m[:size]) <= set(b"on"), (size, how, "what was mapped before") # page by page
         own = mapped(here + "/f", how)
         assert own[:] == new, (size, how, "where it was written")
         open(there + "/f", "ab").write(b"more")
