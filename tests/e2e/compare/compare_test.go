@@ -71,7 +71,11 @@ func etcd(t *testing.T) *server {
 	dir := cluster.TempDir(t)
 	if program == "" {
 		program = filepath.Join(dir, "etcd-peer")
-		build := exec.Command("/usr/lib/go-1.23/bin/go", "build", "-o", program, ".")
+		compiler := os.Getenv("GO") // as ./check has it
+		if compiler == "" {
+			compiler = "/usr/lib/go-1.23/bin/go"
+		}
+		build := exec.Command(compiler, "build", "-o", program, ".")
 		build.Dir = filepath.Join(cluster.Top(), "tests/bench/etcd-peer")
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("building etcd: %v\n%s", err, out)
