@@ -118,7 +118,7 @@ var refused = map[string]*regexp.Regexp{
 
 // Programs. What they name at random is one name here; directories that they make are not watched, as with inotifywait.
 var programs = []eventCase{
-	{"rsync of a new tree", `mkdir -p src/a; echo 1 > src/a/f; echo 2 > src/g`, `mkdir dst; rsync -a src/ dst/`, []string{"src"}},
+	{"rsync of a new tree", `mkdir -p src/a; echo 1 > src/a/f; echo 2 > src/g; touch -d 2001-01-01 src src/a`, `mkdir dst; rsync -a src/ dst/`, []string{"src"}},
 	{"rsync of a changed file", `mkdir -p src dst; echo 1 > src/f; touch -d 2001-01-01 src/f; rsync -a src/ dst/; echo 22 > src/f`, `rsync -a src/ dst/`, []string{"dst"}},
 	{"rsync --inplace", `mkdir -p src dst; echo 1 > src/f; touch -d 2001-01-01 src/f; rsync -a src/ dst/; echo 22 > src/f`, `rsync -a --inplace src/ dst/`, []string{"dst"}},
 	{"rsync --delete", `mkdir -p src dst; echo 1 > src/f; rsync -a src/ dst/; rm src/f`, `rsync -a --delete src/ dst/`, []string{"dst"}},
