@@ -333,6 +333,8 @@ void node_advance(struct node *n)
     step_aside(n);
     commit_pump(n);
     n->advancing = false;
+    if (append_goes_on(n))
+        n->turn_wanted = true;
     if (!n->failed)
         set_timer(n);
 }
@@ -349,6 +351,7 @@ void node_timer(struct node *n)
     }
     if (!node_core_ok(n, core_tick(n->core, now)))
         return;
+    append_pump(n);
     if (now >= n->proposals.next_deadline_ms)
         proposals_expire(n);
     if (now >= n->reads.next_deadline_ms)

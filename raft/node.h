@@ -48,6 +48,7 @@ struct node_config {
     unsigned store_flags;         /* STORE_NOSYNC in the simulation */
     size_t store_map_bytes;       /* 0: the store's default */
     uint64_t log_segment_bytes, log_cache_bytes; /* 0: the log's defaults */
+    size_t append_piece_bytes; /* of old entries that one turn sends to a follower; 0: NODE_APPEND_PIECE_BYTES */
     uint64_t lease_note_ms;       /* 0: five minutes; then a checkpoint notes what remains of a lease that nobody prolongs */
     struct compactor_options compaction; /* by itself, while it leads */
     int64_t quota_bytes;          /* of the cluster, set by whoever leads; 0: not given, negative: none */

@@ -30,6 +30,7 @@
 #define NODE_DISK_FULL_RETRY_MS 500
 #define NODE_ENTRY_TARGET_BYTES ((size_t)512 * 1024)     /* commands that wait together share an entry up to this */
 #define NODE_APPEND_BYTES ((size_t)8 * 1024 * 1024)      /* sent to one peer for one message of the core; it asks again */
+#define NODE_APPEND_PIECE_BYTES ((size_t)256 * 1024)     /* of it in one turn, or one entry */
 #define NODE_APPLY_BYTES ((size_t)4 * 1024 * 1024)       /* one transaction, or one entry */
 #define NODE_APPLY_ENTRIES 1024
 #define NODE_REMOVAL_ROWS 1000   /* one transaction of removing what a compaction took, while nothing is applied */
@@ -221,6 +222,13 @@ struct snapshots {
     struct checkpoint_info info;
 };
 
+/* What one message of the core had for a follower, and one turn no time for. */
+struct append_rest {
+    uint64_t peer;       /* 0: none */
+    uint64_t next, last; /* entries */
+    size_t budget_bytes; /* that may still be sent of it */
+};
+
 struct apply_job;
 struct checkpoints;
 
@@ -316,6 +324,8 @@ struct node {
         uint64_t peer, commit; /* as the frames sent to it let it know, if they arrive */
     } told[NODE_MAX_MEMBERS];
     uint64_t told_term;
+    struct append_rest rests[NODE_MAX_MEMBERS];
+    uint64_t rest_term;
 };
 
 /* node.c */
@@ -337,6 +347,12 @@ bool node_may_write(const struct node *n); /* new entries: there is room, and th
 /* node_ready.c: what a step of the core asks for, in its order */
 int node_ready(void *ctx, const struct core_ready *ready);
 
+
+/* node_append.c */
+/* A message of the core. whole: the append that n->frame holds for others too; nothing, if it holds none. */
+int append_send(struct node *n, const struct peer_message *message, struct peer_message *whole);
+void append_pump(struct node *n);           /* a piece of what is left, once a turn */
+bool append_goes_on(const struct node *n);  /* something is */
 
 /* node_commit.c */
 void commit_pump(struct node *n);

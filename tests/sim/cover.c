@@ -10,7 +10,7 @@
 #define BRANCHES(X)                                                                                                    \
     X(flush_in_line) X(flush_in_worker) X(apply_in_line) X(apply_in_worker) X(truncate) X(noop_of_ours)                 \
     X(entry_of_one_command) X(entry_of_many_commands) X(forward) X(forward_received) X(forward_refused)                 \
-    X(requeued) X(read_question) X(read_answer) X(read_confirm) X(read_confirmed) X(round_rides_out) X(round_rides_back) X(transfer) X(fail_all_proposals)     \
+    X(requeued) X(read_question) X(read_answer) X(read_confirm) X(read_confirmed) X(append_goes_on) X(round_rides_out) X(round_rides_back) X(transfer) X(fail_all_proposals)     \
     X(fail_all_reads) X(expire_proposals) X(expire_reads) X(started_with_base) X(timeout_now) X(append_rejected)         \
     X(append_in_parts) X(session_answer_kept) X(vote_durable) X(lost_leadership) X(disk_full) X(tend)          \
     X(read_back_of_an_entry) X(forget_leader)        \
@@ -106,6 +106,15 @@ bool __wrap_apply_pump(struct node *n)
     else if (!was_out && n->apply_out)
         HIT(apply_in_worker);
     return in_line;
+}
+
+void __real_append_pump(struct node *n);
+void __wrap_append_pump(struct node *n);
+void __wrap_append_pump(struct node *n)
+{
+    if (append_goes_on(n))
+        HIT(append_goes_on);
+    __real_append_pump(n);
 }
 
 void __real_reads_round_sent(struct node *n, uint64_t peer, uint64_t round);

@@ -438,7 +438,7 @@ void world_start_node(struct world *w, int i)
         .lax_reconfig = w->lax_reconfig, .max_learners = 2,
         .heartbeat_ms = 50, .election_ms = 500, .proposal_timeout_ms = 3000, .store_dir = s->dir,
         .store_flags = STORE_NOSYNC, .store_map_bytes = (size_t)256 << 20, .log_segment_bytes = w->segment_bytes,
-        .log_cache_bytes = 32 * 1024, .lease_note_ms = 1500,
+        .log_cache_bytes = 32 * 1024, .append_piece_bytes = w->append_piece_bytes, .lease_note_ms = 1500,
         .checkpoint_entries = w->checkpoint_entries, .catchup_entries = w->catchup_entries};
     struct clock clock = {s, clock_now, clock_wall, clock_random, clock_set_timer};
     struct network network = {s, network_send, network_set_peers, network_push_out, NULL, network_fetch, network_fetch_end, NULL,
@@ -931,6 +931,8 @@ static void throw_dice(struct world *w)
     w->catchup_entries = rng_chance(&w->rng, 700) ? rng_below(&w->rng, 300) : 100000;
     w->padding = rng_chance(&w->rng, 600) ? 0 : rng_chance(&w->rng, 900) ? 3000 : 60000;
     w->old_programs = rng_chance(&w->rng, 300);
+    /* Rarely and not too small: pieces of one message may overtake each other here, which a connection does not let them. */
+    w->append_piece_bytes = rng_chance(&w->rng, 100) ? 10000 + rng_below(&w->rng, 20000) : 0;
     w->quick_disks = rng_chance(&w->rng, 400);
     w->segment_bytes = w->padding <= 3000 && rng_chance(&w->rng, 500) ? 64 * 1024 : 5 * 1024 * 1024;
 }

@@ -117,6 +117,7 @@ struct world {
     bool members_change, lax_reconfig;
     enum world_plot plot;
     bool quick_disks;
+    size_t append_piece_bytes;
     bool old_programs; /* some members are of an older version, as in a rolling upgrade */
     struct sim_node nodes[WORLD_MAX_NODES];
     bool cut[WORLD_MAX_NODES][WORLD_MAX_NODES], flapping[WORLD_MAX_NODES][WORLD_MAX_NODES];

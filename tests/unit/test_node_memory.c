@@ -113,6 +113,150 @@ static void what_a_queue_has_counts(void **state)
     bench_free(b);
 }
 
+/* A leader of 40 entries of 100 KiB, of which member 2 has none, and what it sends when that one says so. */
+static struct bench *behind(struct put *put, struct peer_message *ret_heard, uint64_t *ret_last)
+{
+    struct bench *b = bench_start(3);
+    struct node_status s;
+    uint64_t before;
+
+    elect(b);
+    node_status(b->node, &s);
+    before = s.last_index;
+    b->unsent = NODE_APPEND_BYTES;
+    for (int i = 0; i < 40; i++) {
+        propose(b, &put[i], 100 * 1024);
+        settle(b);
+    }
+    b->unsent = 0;
+    node_status(b->node, &s);
+    *ret_heard = (struct peer_message){.type = PEER_APPEND_RESULT, .peer = 2};
+    ret_heard->append_result = (struct peer_append_result){s.term, s.last_index, before, 0};
+    *ret_last = s.last_index;
+    return b;
+}
+
+static int hear(struct bench *b, const struct peer_message *m) /* and nothing more */
+{
+    struct bytes out = {0};
+    int rc;
+
+    peer_message_encode(m, &out);
+    rc = node_receive(b->node, m->peer, (uint8_t)m->type, bytes_slice(&out));
+    bytes_fini(&out);
+    return rc;
+}
+
+/* It has the first of them: from now on the core counts on it, and sends without waiting. */
+static uint64_t take_one(struct bench *b, struct peer_message *heard)
+{
+    heard->append_result.rejected = 0;
+    heard->append_result.last_index++;
+    hear(b, heard);
+    return heard->append_result.last_index;
+}
+
+static void old_entries_are_sent_a_piece_a_turn(void **state)
+{
+    const size_t a_turn = NODE_APPEND_PIECE_BYTES / (100 * 1024) + 1;
+    struct peer_message heard;
+    struct put put[40];
+    uint64_t last;
+    struct bench *b = behind(put, &heard, &last);
+    size_t since = b->n_sent;
+
+    hear(b, &heard);
+    assert_int_equal(entries_sent(b, 2, since), a_turn);
+    assert_int_equal(b->timer, b->now); /* it goes on at once */
+    node_timer(b->node);
+    assert_int_equal(entries_sent(b, 2, since), 2 * a_turn);
+    hear(b, &(struct peer_message){.type = PEER_APPEND_RESULT, .peer = 3, .append_result = {.term = heard.append_result.term}});
+    assert_int_equal(entries_sent(b, 2, since), 2 * a_turn); /* a frame is no turn */
+    settle(b);
+    assert_int_equal(entries_sent(b, 2, since), 40);
+    heard.append_result = (struct peer_append_result){heard.append_result.term, 0, last, 0};
+    from_peer(b, &heard);
+    assert_int_equal(put[39].ended, 1);
+    bench_free(b);
+}
+
+/* What is new comes behind the rest, in order, and so do heartbeats: a follower that gets all of it refuses nothing. */
+static void what_is_new_joins_the_rest(void **state)
+{
+    struct peer_message heard;
+    struct put put[40], next;
+    uint64_t last, at;
+    struct bench *b = behind(put, &heard, &last);
+    struct arena arena;
+    size_t since;
+
+    arena_init(&arena);
+    hear(b, &heard);
+    since = b->n_sent;
+    at = take_one(b, &heard);
+    propose(b, &next, 10);
+    settle(b);
+    assert_int_equal(entries_sent(b, 2, since), 40);
+    for (size_t i = since; i < b->n_sent; i++) {
+        const struct sent *s = &b->sent[i % MAX_SENT];
+        struct peer_message m;
+
+        if (s->to != 2 || s->type != PEER_APPEND)
+            continue;
+        assert_int_equal(peer_message_decode(s->type, bytes_slice(&s->payload), &arena, &m), 0);
+        assert_int_equal(m.append.prev_index, at);
+        at += m.append.n_entries;
+    }
+    arena_fini(&arena);
+    bench_free(b);
+}
+
+/* The core begins again where the follower is: it has lost a piece. */
+static void a_refusal_ends_the_rest(void **state)
+{
+    struct peer_message heard;
+    struct put put[40];
+    uint64_t last;
+    struct bench *b = behind(put, &heard, &last);
+    size_t since, restarts = 0;
+    struct arena arena;
+
+    hear(b, &heard);
+    take_one(b, &heard);
+    node_timer(b->node);
+    arena_init(&arena);
+    since = b->n_sent;
+    heard.append_result.rejected = heard.append_result.last_index + 3; /* still no more than one */
+    hear(b, &heard);
+    for (size_t i = since; i < b->n_sent; i++) {
+        const struct sent *s = &b->sent[i % MAX_SENT];
+        struct peer_message m = {0};
+
+        if (s->to == 2 && s->type == PEER_APPEND &&
+            peer_message_decode(s->type, bytes_slice(&s->payload), &arena, &m) == 0)
+            restarts += m.append.prev_index == heard.append_result.last_index;
+    }
+    assert_int_equal(restarts, 1);
+    arena_fini(&arena);
+    bench_free(b);
+}
+
+static void a_member_that_goes_is_read_nothing_for(void **state)
+{
+    struct peer_message heard;
+    struct put put[40];
+    uint64_t last;
+    struct bench *b = behind(put, &heard, &last);
+    size_t since = b->n_sent;
+
+    hear(b, &heard);
+    b->protocol = 0; /* it is not connected any more */
+    settle(b);
+    assert_true(entries_sent(b, 2, since) < 40);
+    assert_false(append_goes_on(b->node));
+    bench_free(b);
+}
+
 static void a_follower_with_a_slow_disk_takes_no_more_than_it_may_hold(void **state)
 {
     struct bench *b = bench_start(3);
@@ -173,6 +317,10 @@ int main(void)
         cmocka_unit_test(a_member_whose_queue_is_long_is_sent_no_entries),
         cmocka_unit_test(a_long_queue_of_one_member_is_no_harm_to_another),
         cmocka_unit_test(what_a_queue_has_counts),
+        cmocka_unit_test(old_entries_are_sent_a_piece_a_turn),
+        cmocka_unit_test(what_is_new_joins_the_rest),
+        cmocka_unit_test(a_refusal_ends_the_rest),
+        cmocka_unit_test(a_member_that_goes_is_read_nothing_for),
         cmocka_unit_test(a_follower_with_a_slow_disk_takes_no_more_than_it_may_hold),
         cmocka_unit_test(the_log_keeps_what_its_budget_allows),
     };
