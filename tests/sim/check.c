@@ -115,6 +115,8 @@ void check_node(struct world *w, struct sim_node *s)
     uint64_t commit = core_commit(s->node->core);
     int i = s->index;
 
+    if (s->node->failed) /* its disk died in this very event: its core may be ahead of its log, and says nothing any more */
+        return;
     if (c->life[i] != s->life) {
         c->life[i] = s->life;
         c->commit[i] = c->checked[i] = 0;
