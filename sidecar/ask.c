@@ -121,8 +121,10 @@ void ask_propose_and_answer(struct grpc_call *call, uint16_t kind, struct slice 
 {
     struct ask *a = ask_begin(call, sizeof *a);
 
-    if (a != NULL)
-        ask_propose(a, kind, body, on_proposed);
+    if (a == NULL)
+        return;
+    grpc_changes(call);
+    ask_propose(a, kind, body, on_proposed);
 }
 
 void answer_unary(struct app *app, struct grpc_call *call, int64_t revision, uint64_t term, struct slice body)

@@ -195,6 +195,8 @@ static void ask_members(struct grpc_call *call, const struct socket_member_chang
     if (c == NULL)
         return;
     c->op = change->op;
+    if (c->op != SOCKET_MEMBER_LIST)
+        grpc_changes(call);
     line = c->ask.app->line;
     ask_waits(&c->ask,
               client_member(node_line_client(line), change, node_line_deadline_ms(line), on_members, c));

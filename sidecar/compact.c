@@ -82,6 +82,7 @@ static void compact_message(struct grpc_call *call, struct slice message)
         return;
     list_init(&c->link);
     c->physical = cmd.compact.physical;
+    grpc_changes(call);
     ask_propose(&c->ask, COMMAND_COMPACT, message, on_compacted);
 }
 

@@ -129,6 +129,7 @@ struct grpc_call {
     bool malformed, begun, is_grpc, bad_timeout, require_leader, has_timeout;
     bool in_message; /* grpc_send_part: the last one has not come */
     bool responded, deferred, finished, ended, remote_closed, got_message, want_drained, trailers_sent, is_page;
+    bool changes; /* grpc_changes() */
 };
 
 #define CONN_READ_BYTES (64 * 1024)

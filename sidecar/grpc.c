@@ -671,6 +671,11 @@ uint64_t grpc_deadline_ms(const struct grpc_call *call)
     return call->deadline.place != 0 ? call->deadline.at_ms : 0;
 }
 
+void grpc_changes(struct grpc_call *call)
+{
+    call->changes = true;
+}
+
 bool grpc_require_leader(const struct grpc_call *call)
 {
     return call->require_leader;

@@ -99,6 +99,9 @@ size_t grpc_queued(const struct grpc_call *call);
 void grpc_want_drained(struct grpc_call *call, size_t mark_bytes);
 /* The client's deadline on the loop's clock; 0: none. */
 uint64_t grpc_deadline_ms(const struct grpc_call *call);
+/* From now on its outcome is not known before it is answered: a deadline that passes first ends it as etcd ends a change then,
+ * with Unavailable. clientv3 calls again what DEADLINE_EXCEEDED or CANCELLED ended before its own deadline by its own clock. */
+void grpc_changes(struct grpc_call *call);
 bool grpc_require_leader(const struct grpc_call *call); /* metadata hasleader: true */
 /* Metadata of the request whose name stands in the config; the first of that name, an empty slice without one. */
 struct slice grpc_metadata(const struct grpc_call *call, const char *name);

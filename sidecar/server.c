@@ -112,10 +112,13 @@ static void on_deadline(uv_timer_t *timer)
 
         deadlines_remove(&s->deadlines, d);
         if (call->finished) { /* its answer is not being read */
-            h2_reset(call, NGHTTP2_CANCEL);
+            h2_reset(call, call->changes ? NGHTTP2_INTERNAL_ERROR : NGHTTP2_CANCEL);
         } else {
             s->counters.deadline_exceeded++;
-            grpc_finish(call, GRPC_DEADLINE_EXCEEDED, "context deadline exceeded");
+            if (call->changes)
+                grpc_finish_status(call, STATUS_TIMEOUT);
+            else
+                grpc_finish(call, GRPC_DEADLINE_EXCEEDED, "context deadline exceeded");
         }
     }
     server_arm_timer(s);

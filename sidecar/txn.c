@@ -260,6 +260,7 @@ static void start(struct grpc_call *call, const struct txn *txn, struct slice me
         return;
     line = t->ask.app->line;
     if (!txn_is_read_only(txn, &serializable)) {
+        grpc_changes(call);
         ask_propose(&t->ask, COMMAND_TXN, message, on_proposed);
         return;
     }

@@ -43,6 +43,12 @@ static void stuck_message(struct grpc_call *call, struct slice message)
 {
 }
 
+static void stuck_change_message(struct grpc_call *call, struct slice message)
+{
+    stuck_message(call, message);
+    grpc_changes(call);
+}
+
 static void flood_message(struct grpc_call *call, struct slice message)
 {
     static const uint8_t piece[1000];
@@ -64,10 +70,12 @@ static void stream_half_close(struct grpc_call *call)
 static const struct grpc_method echo = {.path = "/test.T/Echo", .kind = GRPC_UNARY, .message = echo_message, .end = count_end};
 static const struct grpc_method fail_ = {.path = "/test.T/Fail", .kind = GRPC_UNARY, .message = fail_message, .end = count_end};
 static const struct grpc_method stuck = {.path = "/test.T/Stuck", .kind = GRPC_UNARY, .message = stuck_message, .end = count_end};
+static const struct grpc_method stuck_change = {
+    .path = "/test.T/StuckChange", .kind = GRPC_UNARY, .message = stuck_change_message, .end = count_end};
 static const struct grpc_method flood = {.path = "/test.T/Flood", .kind = GRPC_STREAM, .message = flood_message, .end = count_end};
 static const struct grpc_method stream_ = {.path = "/test.T/Stream", .kind = GRPC_STREAM, .message = stream_message,
                                            .half_close = stream_half_close, .end = count_end};
-static const struct grpc_method *const methods[] = {&echo, &fail_, &stuck, &flood, &stream_, NULL};
+static const struct grpc_method *const methods[] = {&echo, &fail_, &stuck, &stuck_change, &flood, &stream_, NULL};
 
 static struct page_wait *waiting[4]; /* pages that come later */
 static size_t n_waiting;
@@ -444,6 +452,22 @@ static void deadlines_end_calls(void **state)
     world_free(w);
 }
 
+/* clientv3 calls again what DEADLINE_EXCEEDED ended while its own context goes on: a change would be made twice. */
+static void a_deadline_says_of_a_change_what_etcd_says(void **state)
+{
+    static const uint8_t empty[] = {0, 0, 0, 0, 0};
+    struct world *w = world_new();
+    struct answer *a;
+
+    start_h2(w);
+    a = answer_of(w, call(w, "/test.T/StuckChange", slice_make(empty, 5), false, "30m", NULL));
+    pump(w);
+    UNTIL(w, a->closed);
+    assert_int_equal(a->status, 14);
+    assert_string_equal(a->message, "etcdserver: request timed out");
+    world_free(w);
+}
+
 /* A server that ends a call its client still sends on resets the stream with NO_ERROR. */
 static void an_early_end_resets_without_error(void **state)
 {
@@ -697,6 +721,7 @@ int main(void)
         cmocka_unit_test(unary_calls_of_any_size_come_back),
         cmocka_unit_test(errors_have_codes_and_texts),
         cmocka_unit_test(deadlines_end_calls),
+        cmocka_unit_test(a_deadline_says_of_a_change_what_etcd_says),
         cmocka_unit_test(an_early_end_resets_without_error),
         cmocka_unit_test(streams_echo_until_half_closed),
         cmocka_unit_test(a_burst_of_resets_leaves_the_connection),

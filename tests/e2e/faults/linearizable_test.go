@@ -179,6 +179,24 @@ func connect(t *testing.T, n *cluster.Node) *clientv3.Client {
 	return c
 }
 
+// onceEach looks for changes that took effect twice: every value is written by one call.
+func onceEach(t *testing.T, c *cluster.Cluster, history []porcupine.Operation) {
+	t.Helper()
+	former := map[string]int64{}
+	for _, r := range c.Nodes[0].Dump() {
+		if revision, there := former[r.Key+"="+r.Value]; there {
+			t.Errorf("%s: %s was written at revision %d, and again at %d", r.Key, r.Value, revision, r.Revision)
+			for _, op := range history {
+				if in := op.Input.(input); in.key == r.Key && in.to == r.Value {
+					t.Logf("by client %d, from %v to %v: %+v -> %+v", op.ClientId, time.Duration(op.Call), time.Duration(op.Return), in,
+						op.Output.(output))
+				}
+			}
+		}
+		former[r.Key+"="+r.Value] = r.Revision
+	}
+}
+
 // call makes one operation; done is false for a read without an answer.
 func call(client *clientv3.Client, in input) (out output, done bool) {
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
@@ -218,6 +236,13 @@ func TestHistoriesAreLinearizableThroughFaults(t *testing.T) {
 	duration := 20 * time.Second
 	if os.Getenv("QUORUMFS_SOAK") != "" {
 		duration = 10 * time.Minute
+	}
+	if text := os.Getenv("SECONDS_LONG"); text != "" {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		duration = time.Duration(n) * time.Second
 	}
 	const clients, keys = 6, 8
 
@@ -281,6 +306,7 @@ func TestHistoriesAreLinearizableThroughFaults(t *testing.T) {
 		unknown.Load(), unread.Load(), faults)
 	level(t, c)
 	sameHash(t, c)
+	onceEach(t, c, history)
 	if len(history) < 500 {
 		t.Errorf("only %d operations in %v", len(history), duration)
 	}

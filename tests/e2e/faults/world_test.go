@@ -8,6 +8,8 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -157,8 +159,26 @@ func startWorld(t *testing.T) *world {
 	}
 	smallDisk(t, w.c.Nodes[2], smallDiskBytes)
 	w.c.StartAll()
-	w.faults = append(w.ofProcesses(), append(w.ofNetworks(), w.ofMachines()...)...)
+	w.faults = chosen(t, append(w.ofProcesses(), append(w.ofNetworks(), w.ofMachines()...)...))
 	return w
+}
+
+// chosen are the faults that FAULTS names, separated by commas, to look into one of them; all by default.
+func chosen(t *testing.T, all []fault) []fault {
+	text := os.Getenv("FAULTS")
+	if text == "" {
+		return all
+	}
+	var some []fault
+	for _, f := range all {
+		if slices.Contains(strings.Split(text, ","), f.name) {
+			some = append(some, f)
+		}
+	}
+	if len(some) == 0 {
+		t.Fatalf("FAULTS=%s names none", text)
+	}
+	return some
 }
 
 // victim is the leader as often as not.
