@@ -330,6 +330,8 @@ static int step_once(struct core *c, struct raft_event *e)
     rc = take_update(c, &u, &ready);
     if (rc == 0)
         rc = c->options.ready(c->options.ctx, &ready);
+    if ((u.flags & (RAFT_UPDATE_ENTRIES)) != 0)
+        raft_free(u.entries.batch[0].batch); /* the entry that begins a term is the library's */
     return rc < 0 ? core_fail(c, rc, "its consequences could not be carried out") : 0;
 }
 

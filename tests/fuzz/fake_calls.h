@@ -208,6 +208,11 @@ void grpc_want_drained(struct grpc_call *call, size_t mark_bytes)
     call->mark = mark_bytes;
 }
 
+void grpc_changes(struct grpc_call *call)
+{
+    (void)call;
+}
+
 bool grpc_require_leader(const struct grpc_call *call)
 {
     return call->require_leader;

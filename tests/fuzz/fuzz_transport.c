@@ -87,7 +87,7 @@ static void begin(uint8_t how, struct bytes *in)
 
     bytes_init(&hello);
     bytes_init(&fetch);
-    peer_hello_encode(&(struct peer_hello){1, 1, 7, 2, 1, slice_from_str("http://127.0.0.1:2")}, &hello);
+    peer_hello_encode(&(struct peer_hello){1, 1, 7, 2, 1, slice_from_str("http://127.0.0.1:2"), 0}, &hello);
     peer_fetch_encode(&(struct peer_fetch){.hello = bytes_slice(&hello), .index = CHECKPOINT}, &fetch);
     if (how & 0x10)
         peer_frame_encode(in, PEER_FRAME_FETCH, bytes_slice(&fetch));
