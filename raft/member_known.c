@@ -31,58 +31,47 @@ const struct member_known *members_known(const struct node *n, uint64_t id)
 
 /* ---- what their programs are ---- */
 
-static struct member_heard *heard_slot(struct node *n, uint64_t id)
+/* Its place among the connected; NODE_MAX_MEMBERS: it has none. */
+static size_t heard_place(const struct node *n, uint64_t id)
 {
-    struct member_heard *free_slot = NULL;
+    size_t i = 0;
 
-    for (size_t i = 0; i < NODE_MAX_MEMBERS; i++) {
-        struct member_heard *h = &n->members.heard[i];
-
-        if (h->id == id)
-            return h;
-        if (free_slot == NULL && (h->id == 0 || !core_is_member(n->core, h->id)))
-            free_slot = h;
-    }
-    return free_slot;
+    while (i < NODE_MAX_MEMBERS && n->members.heard[i].id != id)
+        i++;
+    return i;
 }
 
 void node_peer_runs(struct node *n, uint64_t peer, uint32_t version)
 {
-    struct member_heard *h = heard_slot(n, peer);
+    size_t i = heard_place(n, peer);
 
-    if (h == NULL)
+    if (i == NODE_MAX_MEMBERS) /* one that is free, or of who is no member any more */
+        for (i = 0; i < NODE_MAX_MEMBERS && n->members.heard[i].id != 0 && core_is_member(n->core, n->members.heard[i].id);)
+            i++;
+    if (i == NODE_MAX_MEMBERS)
         return;
-    *h = (struct member_heard){peer, version};
+    n->members.heard[i] = (struct member_heard){peer, version};
     n->upkeep.look_ms = 0;
 }
 
 void members_disconnected(struct node *n, uint64_t peer)
 {
-    for (size_t i = 0; i < NODE_MAX_MEMBERS; i++)
-        if (n->members.heard[i].id == peer)
-            n->members.heard[i] = (struct member_heard){0};
-}
+    size_t i = heard_place(n, peer);
 
-uint32_t node_peer_version(const struct node *n, uint64_t id)
-{
-    for (size_t i = 0; i < NODE_MAX_MEMBERS; i++)
-        if (n->members.heard[i].id == id)
-            return n->members.heard[i].version;
-    return 0;
+    if (i < NODE_MAX_MEMBERS)
+        n->members.heard[i] = (struct member_heard){0};
 }
 
 bool members_version(const struct node *n, uint64_t id, uint32_t *ret_version)
 {
     const struct member_known *k = members_known(n, id);
+    size_t i = heard_place(n, id);
 
-    for (size_t i = 0; i < NODE_MAX_MEMBERS; i++)
-        if (n->members.heard[i].id == id) {
-            *ret_version = n->members.heard[i].version;
-            return true;
-        }
-    if (k != NULL)
+    if (i < NODE_MAX_MEMBERS)
+        *ret_version = n->members.heard[i].version;
+    else if (k != NULL)
         *ret_version = k->version;
-    return k != NULL;
+    return i < NODE_MAX_MEMBERS || k != NULL;
 }
 
 bool members_is_older(const struct node *n, uint64_t id)

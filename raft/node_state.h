@@ -483,9 +483,6 @@ int members_load(struct node *n); /* from the store: at first, and whenever an e
 void members_forget(struct node *n);
 const struct member_known *members_known(const struct node *n, uint64_t id);
 void members_disconnected(struct node *n, uint64_t peer);
-/* What that peer knows, so that it can be sent what is newer than the first version: by the connection to it. 0: nothing
- * newer, or there is none. */
-uint32_t node_peer_version(const struct node *n, uint64_t id);
 /* What that member's program can apply, by the connection or by what it published. False: neither is there. */
 bool members_version(const struct node *n, uint64_t id, uint32_t *ret_version);
 /* It runs a program that does not know what is newer than the first version. */

@@ -352,6 +352,17 @@ static inline int from_peer(struct bench *b, const struct peer_message *m)
     return rc;
 }
 
+/* A follower has all that this leader has. */
+static inline void has_all(struct bench *b, uint64_t peer)
+{
+    struct peer_message heard = {.type = PEER_APPEND_RESULT, .peer = peer};
+    struct node_status s;
+
+    node_status(b->node, &s);
+    heard.append_result = (struct peer_append_result){s.term, 0, s.last_index, 0};
+    from_peer(b, &heard);
+}
+
 static inline int append_from(struct bench *b, uint64_t leader, uint64_t term, uint64_t prev, uint64_t prev_term, uint64_t commit,
                        struct log_entry *entries, size_t n)
 {

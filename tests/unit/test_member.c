@@ -168,16 +168,6 @@ static void ask(struct bench *b, struct change *c, enum socket_member_op op, uin
     settle(b);
 }
 
-static void answer(struct bench *b, uint64_t peer)
-{
-    struct peer_message heard = {.type = PEER_APPEND_RESULT, .peer = peer};
-    struct node_status s;
-
-    node_status(b->node, &s);
-    heard.append_result = (struct peer_append_result){s.term, 0, s.last_index, 0};
-    from_peer(b, &heard);
-}
-
 static void a_lone_member_takes_a_learner(void **state)
 {
     struct bench *b = bench_start(1);
@@ -254,7 +244,7 @@ static void no_change_before_the_first_commit_of_a_term(void **state)
     node_status(b->node, &s);
     assert_int_equal(s.n_members, 3);
     assert_int_equal(c.ended, 0);
-    answer(b, 2);
+    has_all(b, 2);
     node_status(b->node, &s);
     assert_true(c.ended == 1 || s.n_members == 2); /* refused by the rules, or begun: nobody has published here */
     bench_free(b);
@@ -277,13 +267,13 @@ static void a_change_on_a_leader_ends_when_it_is_applied(void **state)
     ask(b, &second, SOCKET_MEMBER_ADD, 0, false, "http://x:1");
     node_status(b->node, &s);
     assert_int_equal(s.n_members, 2); /* one at a time */
-    answer(b, 2);
+    has_all(b, 2);
     assert_int_equal(c.ended, 1);
     assert_int_equal(c.done.status, STATUS_OK);
     assert_int_equal(c.done.n_members, 2);
     node_status(b->node, &s);
     assert_int_equal(s.n_members, 3);
-    answer(b, 2);
+    has_all(b, 2);
     assert_int_equal(second.ended, 1);
     assert_int_equal(second.done.status, STATUS_OK);
     bench_free(b);
@@ -342,7 +332,7 @@ static void a_peer_s_question_is_carried_out_once(void **state)
         settle(b);
     }
     assert_int_equal(count_sent(b, PEER_MEMBER_RESULT), 0);
-    answer(b, 2);
+    has_all(b, 2);
     assert_int_equal(count_sent(b, PEER_MEMBER_RESULT), 1);
     assert_int_equal(peer_member_result_decode(bytes_slice(&last_sent(b, PEER_MEMBER_RESULT)->payload), &r), 0);
     assert_true(r.status == STATUS_OK && r.sequence == 5 && r.index != 0);

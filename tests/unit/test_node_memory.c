@@ -4,22 +4,28 @@
 
 #define MIB ((size_t)1024 * 1024)
 
+/* The i-th frame, if it was an append to that member. */
+static bool was_append(const struct bench *b, size_t i, uint64_t to, struct arena *arena, struct peer_message *ret_m)
+{
+    const struct sent *s = &b->sent[i % MAX_SENT];
+
+    if (s->to != to || s->type != PEER_APPEND)
+        return false;
+    assert_int_equal(peer_message_decode(s->type, bytes_slice(&s->payload), arena, ret_m), 0);
+    return true;
+}
+
 /* Entries that were sent to a member since the n-th frame. */
 static size_t entries_sent(const struct bench *b, uint64_t to, size_t since)
 {
+    struct peer_message m;
     struct arena arena;
     size_t n = 0;
 
     arena_init(&arena);
-    for (size_t i = since; i < b->n_sent; i++) {
-        const struct sent *s = &b->sent[i % MAX_SENT];
-        struct peer_message m;
-
-        if (s->to != to || s->type != PEER_APPEND)
-            continue;
-        assert_int_equal(peer_message_decode(s->type, bytes_slice(&s->payload), &arena, &m), 0);
-        n += m.append.n_entries;
-    }
+    for (size_t i = since; i < b->n_sent; i++)
+        if (was_append(b, i, to, &arena, &m))
+            n += m.append.n_entries;
     arena_fini(&arena);
     return n;
 }
@@ -198,12 +204,10 @@ static void what_is_new_joins_the_rest(void **state)
     settle(b);
     assert_int_equal(entries_sent(b, 2, since), 40);
     for (size_t i = since; i < b->n_sent; i++) {
-        const struct sent *s = &b->sent[i % MAX_SENT];
         struct peer_message m;
 
-        if (s->to != 2 || s->type != PEER_APPEND)
+        if (!was_append(b, i, 2, &arena, &m))
             continue;
-        assert_int_equal(peer_message_decode(s->type, bytes_slice(&s->payload), &arena, &m), 0);
         assert_int_equal(m.append.prev_index, at);
         at += m.append.n_entries;
     }
@@ -229,11 +233,9 @@ static void a_refusal_ends_the_rest(void **state)
     heard.append_result.rejected = heard.append_result.last_index + 3; /* still no more than one */
     hear(b, &heard);
     for (size_t i = since; i < b->n_sent; i++) {
-        const struct sent *s = &b->sent[i % MAX_SENT];
-        struct peer_message m = {0};
+        struct peer_message m;
 
-        if (s->to == 2 && s->type == PEER_APPEND &&
-            peer_message_decode(s->type, bytes_slice(&s->payload), &arena, &m) == 0)
+        if (was_append(b, i, 2, &arena, &m))
             restarts += m.append.prev_index == heard.append_result.last_index;
     }
     assert_int_equal(restarts, 1);

@@ -94,22 +94,12 @@ static uint16_t keep_alive(struct bench *b, struct asked *a)
     return a->ended != 0 ? a->status : STATUS_OK;
 }
 
-static void answer(struct bench *b, uint64_t peer)
-{
-    struct peer_message heard = {.type = PEER_APPEND_RESULT, .peer = peer};
-    struct node_status s;
-
-    node_status(b->node, &s);
-    heard.append_result = (struct peer_append_result){s.term, 0, s.last_index, 0};
-    from_peer(b, &heard);
-}
-
 /* Time that passes with a follower that has everything. */
 static void go_on(struct bench *b, uint64_t ms)
 {
     for (uint64_t t = 0; t < ms; t += 100) {
         pass_time(b, 100);
-        answer(b, 2);
+        has_all(b, 2);
     }
 }
 
@@ -120,7 +110,7 @@ static void publish(struct bench *b, uint64_t id, uint32_t version)
     struct asked a;
 
     propose_command(b, &a, &cmd);
-    answer(b, 2);
+    has_all(b, 2);
     assert_true(a.ended == 1 && a.status == STATUS_OK);
 }
 
@@ -167,7 +157,7 @@ static void what_an_older_member_does_not_know_is_refused(void **state)
     node_peer_connected(b->node, 3);
     publish(b, 3, APPLY_VERSION);
     assert_int_equal(grant(b, &a), STATUS_OK);
-    answer(b, 2);
+    has_all(b, 2);
     assert_true(a.ended == 1 && a.status == STATUS_OK);
     go_on(b, 3000);
     assert_int_equal(cluster_version(b), APPLY_VERSION);

@@ -117,6 +117,17 @@ func load(t *testing.T, n *cluster.Node, bytes int64, keySize int) {
 	}
 }
 
+// loadWithout puts so many bytes while one node is dead. Then each of the others has a checkpoint of all that, and trims its log.
+func loadWithout(t *testing.T, c *cluster.Cluster, dead, leader *cluster.Node, bytes int64) {
+	t.Helper()
+	load(t, leader, bytes, 32)
+	backup := filepath.Join(c.Dir, "backup")
+	for _, n := range c.Others(dead) {
+		n.MustCtl("snapshot", "save", backup)
+		os.Remove(backup)
+	}
+}
+
 // peaks are the most that processes had at a time, by name and by what was going on.
 type peaks map[string]int64
 
@@ -146,12 +157,7 @@ func TestMemoryWhileAFollowerGetsTheDatabase(t *testing.T) {
 	sender := c.Leader()
 	behind := c.Follower()
 	behind.Kill()
-	load(t, sender, size, 32)
-	backup := filepath.Join(c.Dir, "backup")
-	for _, n := range c.Others(behind) { // with it each has a checkpoint of all that, and trims its log
-		n.MustCtl("snapshot", "save", backup)
-		os.Remove(backup)
-	}
+	loadWithout(t, c, behind, sender, size)
 	load(t, sender, size*3/4, 40) // the log behind the checkpoint
 	if _, err := sender.Put("last", "v"); err != nil {
 		t.Fatal(err)
@@ -222,12 +228,7 @@ func TestTheSenderDiesInTheMiddle(t *testing.T) {
 	sender := c.Leader()
 	behind := c.Follower()
 	behind.Kill()
-	load(t, sender, 24<<20, 32)
-	backup := filepath.Join(c.Dir, "backup")
-	for _, n := range c.Others(behind) {
-		n.MustCtl("snapshot", "save", backup)
-		os.Remove(backup)
-	}
+	loadWithout(t, c, behind, sender, 24<<20)
 	load(t, sender, 24<<20, 40) // so that the log is trimmed when the next checkpoint is there
 	loaded, err := sender.Put("last", "v")
 	if err != nil {

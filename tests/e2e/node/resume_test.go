@@ -39,12 +39,7 @@ func TestAFileIsFetchedOnAfterABreak(t *testing.T) {
 	sender := c.Leader()
 	behind := c.Follower()
 	behind.Kill()
-	load(t, sender, size, 32)
-	backup := filepath.Join(c.Dir, "backup")
-	for _, n := range c.Others(behind) { // with it each has a checkpoint of all that, and trims its log
-		n.MustCtl("snapshot", "save", backup)
-		os.Remove(backup)
-	}
+	loadWithout(t, c, behind, sender, size)
 	loaded, err := sender.Put("loaded", "v")
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +65,7 @@ func TestAFileIsFetchedOnAfterABreak(t *testing.T) {
 			return number(t, behind, "peer_file_breaks") > broken, behind.LastLog()
 		})
 		if i == 1 {
-			sender.MustCtl("snapshot", "save", backup)
+			sender.MustCtl("snapshot", "save", filepath.Join(c.Dir, "backup"))
 		}
 		if now := have(); now < before {
 			t.Fatalf("%d bytes were there, %d are left", before, now)
